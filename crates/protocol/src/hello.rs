@@ -1,0 +1,138 @@
+//! The first message of every connection: who speaks, since when, and how its life before ended. R-DATA-INTACT, R-LOG.
+
+use crate::json::{self, DecodeError, EncodeError, check_version};
+use crate::{DeviceId, Name, PROTOCOL_VERSION, ResetCause};
+use serde::{Deserialize, Serialize};
+
+/// Longest hello in bytes.
+pub const HELLO_BYTES_MAX: usize = 320;
+
+/// How the boot before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviousBoot {
+    /// Its number.
+    pub boot: u32,
+    /// The sequence number that its next sample would have had: every sample below it that never arrives is lost.
+    pub next_seq: u32,
+}
+
+/// The first message of every connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    v: u8,
+    /// The device that speaks.
+    pub id: DeviceId,
+    /// Version of its firmware.
+    pub firmware: Name,
+    /// The board it runs on.
+    pub board: Name,
+    /// Number of this boot; grows by one with each start.
+    pub boot: u32,
+    /// Why it started.
+    pub reset: ResetCause,
+    /// How the boot before ended, where it ended in an orderly way. `None` after a power cut, a watchdog or a crash: its
+    /// unsent samples are then lost, and nobody knows how many they were.
+    pub previous: Option<PreviousBoot>,
+    /// Number of this connection within the boot, from 1.
+    pub connection: u32,
+    /// How long connecting took, from the first packet to CONNACK, in milliseconds.
+    pub handshake_ms: u32,
+}
+
+impl Hello {
+    /// A hello of this version of the protocol for a device that just started and has not connected yet.
+    pub const fn new(id: DeviceId, firmware: Name, board: Name, boot: u32, reset: ResetCause) -> Self {
+        Self {
+            v: PROTOCOL_VERSION,
+            id,
+            firmware,
+            board,
+            boot,
+            reset,
+            previous: None,
+            connection: 0,
+            handshake_ms: 0,
+        }
+    }
+
+    /// Writes the message as JSON into `buffer` ([`HELLO_BYTES_MAX`] bytes always suffice); gives its length in bytes.
+    pub fn encode(&self, buffer: &mut [u8]) -> Result<usize, EncodeError> {
+        json::encode(self, buffer)
+    }
+
+    /// Reads a hello of at most [`HELLO_BYTES_MAX`] bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let hello: Self = json::decode(bytes, HELLO_BYTES_MAX)?;
+        check_version(hello.v)?;
+        Ok(hello)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::ToString;
+
+    fn hello() -> impl Strategy<Value = Hello> {
+        let name = "[ -!#-\\[\\]-~]{0,32}";
+        let head = ("[A-Za-z0-9_-]{1,32}", name, name, 0..ResetCause::ALL.len());
+        (head, any::<u32>(), any::<Option<(u32, u32)>>(), any::<u32>(), any::<u32>()).prop_map(
+            |((id, firmware, board, reset), boot, previous, connection, handshake_ms)| Hello {
+                previous: previous.map(|(boot, next_seq)| PreviousBoot { boot, next_seq }),
+                connection,
+                handshake_ms,
+                ..Hello::new(
+                    DeviceId::new(&id).unwrap(),
+                    firmware.as_str().try_into().unwrap(),
+                    board.as_str().try_into().unwrap(),
+                    boot,
+                    ResetCause::ALL[reset],
+                )
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_hello_reads_back_as_written_and_no_part_of_it_does(hello in hello()) {
+            let mut buffer = [0; HELLO_BYTES_MAX];
+            let len = hello.encode(&mut buffer).unwrap();
+            prop_assert_eq!(Hello::decode(&buffer[..len]), Ok(hello));
+            for cut in 0..len {
+                prop_assert!(Hello::decode(&buffer[..cut]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_hello_fits() {
+        let long: Name = core::iter::repeat_n('x', crate::NAME_MAX).collect();
+        let mut hello = Hello::new(DeviceId::new(&long).unwrap(), long.clone(), long, u32::MAX, ResetCause::PowerOn);
+        hello.previous = Some(PreviousBoot { boot: u32::MAX, next_seq: u32::MAX });
+        (hello.connection, hello.handshake_ms) = (u32::MAX, u32::MAX);
+        assert!(hello.encode(&mut [0; HELLO_BYTES_MAX]).is_ok());
+    }
+
+    #[test]
+    fn near_misses_are_refused() {
+        let good = r#"{"v":1,"id":"a","firmware":"0.1.0","board":"b","boot":1,"reset":"pin","previous":null,"connection":1,"handshake_ms":9}"#;
+        assert!(Hello::decode(good.as_bytes()).is_ok());
+        for (from, to) in [
+            ("\"v\":1", "\"v\":0"),
+            ("\"id\":\"a\"", "\"id\":\"a/b\""),
+            ("\"pin\"", "\"pun\""),
+            ("\"board\":\"b\"", "\"board\":\"012345678901234567890123456789012\""),
+            ("\"boot\":1", "\"boot\":4294967296"),
+            ("null", "{\"boot\":1}"),
+            ("}", ",\"x\":1}"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            let error = Hello::decode(bad.as_bytes()).unwrap_err();
+            assert!(!error.to_string().is_empty(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What goes over the wire and into flash: types with `encode` and `decode`, no behaviour.
+//!
+//! One definition serves the device, the tools of the factory and of the operator. Nothing here allocates,
+//! does I/O or knows of a clock. Every length is bounded by a named constant; longer input is an error.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod config;
+pub mod fuzz;
+pub mod hello;
+pub mod id;
+mod json;
+pub mod reason;
+pub mod state;
+pub mod telemetry;
+pub mod time;
+pub mod topic;
+
+pub use config::{Configuration, ConfigurationError, Endpoint};
+pub use hello::{Hello, PreviousBoot};
+pub use id::{DeviceId, DeviceIdError};
+pub use json::{DecodeError, EncodeError};
+pub use reason::{Failure, ResetCause};
+pub use state::{ClockQuality, State};
+pub use telemetry::{Batch, Measurement, Sample, SensorFault};
+pub use time::EpochMillis;
+pub use topic::{Channel, Topic};
+
+/// Version of the messages in this crate, carried as `v` in each of them. A message with another version is refused.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// Longest text for a firmware version or a board name, in bytes: `v255.255.65535+4294967295` is 25.
+pub const NAME_MAX: usize = 32;
+
+/// A short name such as a firmware version or a board.
+pub type Name = heapless::String<NAME_MAX>;

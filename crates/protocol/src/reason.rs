@@ -1,0 +1,101 @@
+//! Names for what went wrong, as they travel in hello and state and as people read them. One table for wire and text.
+
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum whose variants have a name on the wire and a sentence for people, in one table.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $wire:literal, $text:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $(#[doc = $text] #[serde(rename = $wire)] $variant,)+
+        }
+
+        impl $name {
+            /// Every variant, in order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $wire),+ }
+            }
+
+            /// The variant with this name on the wire.
+            pub fn from_wire(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|v| v.as_str() == name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $text),+ })
+            }
+        }
+    };
+}
+pub(crate) use named;
+
+named! {
+    /// Why there is no connection to the service.
+    Failure {
+        Dns = "dns", "the service's host name has no address";
+        Refused = "refused", "nothing listens at the service's address and port";
+        Unreachable = "unreachable", "there is no route to the service";
+        ConnectTimeout = "connect_timeout", "the service did not answer in time";
+        TlsUnknownIssuer = "tls_unknown_issuer", "the service's certificate comes from no trusted root";
+        TlsName = "tls_name", "the service's certificate is for another host name";
+        TlsExpired = "tls_expired", "the service's certificate has expired";
+        TlsNotYetValid = "tls_not_yet_valid", "the service's certificate is not yet valid";
+        TlsUsage = "tls_usage", "the service's certificate is not for TLS servers";
+        TlsIssuerNotCa = "tls_issuer_not_ca", "the service's certificate was issued by one that is no authority";
+        TlsSelfSigned = "tls_self_signed", "the service's certificate is self-signed or an authority's own";
+        TlsSignature = "tls_signature", "a signature in the service's certificate chain is wrong";
+        TlsVersionOrCipher = "tls_version_or_cipher", "the service offers no TLS version or cipher suite that is allowed";
+        TlsClientRejected = "tls_client_rejected", "the service does not accept this device's certificate";
+        TlsCertificate = "tls_certificate", "the service's certificate was refused";
+        TlsOther = "tls_other", "the TLS handshake failed";
+        Credentials = "credentials", "the device's own certificate, key or roots are missing or unusable";
+        MqttProtocol = "mqtt_protocol", "the service does not speak MQTT 3.1.1";
+        MqttIdentifier = "mqtt_identifier", "the service refused the client identifier";
+        MqttUnavailable = "mqtt_unavailable", "the service says that it is not available";
+        MqttCredentials = "mqtt_credentials", "the service refused user name or password";
+        MqttNotAuthorised = "mqtt_not_authorised", "the service says that this device is not authorised";
+        SubscribeRefused = "subscribe_refused", "the service refused a subscription";
+        SubscribeTimeout = "subscribe_timeout", "the service did not answer a subscription in time";
+        AckTimeout = "ack_timeout", "the service did not acknowledge a message in time";
+        KeepAlive = "keep_alive", "the service was silent for longer than one and a half keep-alive periods";
+        PeerClosed = "peer_closed", "the service closed the connection";
+        LinkLost = "link_lost", "the connection broke";
+        Requested = "requested", "the device closed the connection on purpose";
+    }
+}
+
+named! {
+    /// Why the device started.
+    ResetCause {
+        PowerOn = "power_on", "power came on";
+        Pin = "pin", "the reset pin was pulled";
+        Software = "software", "the firmware asked for it";
+        Watchdog = "watchdog", "the watchdog ran out";
+        Brownout = "brownout", "the supply voltage was too low";
+        Fault = "fault", "the processor met a fault it could not handle";
+        Unknown = "unknown", "the hardware does not tell";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_unique_and_reads_back() {
+        for failure in Failure::ALL {
+            assert_eq!(Failure::from_wire(failure.as_str()), Some(*failure));
+        }
+        for cause in ResetCause::ALL {
+            assert_eq!(ResetCause::from_wire(cause.as_str()), Some(*cause));
+        }
+        assert_eq!(Failure::from_wire("no_such_name"), None);
+    }
+}

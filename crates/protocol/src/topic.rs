@@ -1,0 +1,131 @@
+//! MQTT topics: everything of a device lies below `device/<id>/`, so that a broker separates devices by one pattern.
+//! Owns the names, never a connection. R-MQTT-ISOLATION.
+
+use crate::DeviceId;
+use core::fmt::{self, Write};
+use heapless::String;
+
+/// First level of every topic.
+pub const ROOT: &str = "device";
+
+/// Longest topic in bytes: `device/` + id + `/` + the longest channel.
+pub const TOPIC_MAX: usize = ROOT.len() + 1 + DeviceId::MAX_LEN + 1 + Channel::MAX_LEN;
+
+/// A topic as text.
+pub type TopicText = String<TOPIC_MAX>;
+
+/// What a topic carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// Device to service: first message of every connection ([`crate::Hello`]).
+    Hello,
+    /// Device to service, retained: how the device is ([`crate::State`]).
+    State,
+    /// Device to service: samples ([`crate::Batch`]).
+    Telemetry,
+    /// Service to device, retained: the configuration that is wanted.
+    ConfigDesired,
+    /// Service to device: one command.
+    Command,
+}
+
+impl Channel {
+    /// Every channel.
+    pub const ALL: [Self; 5] =
+        [Self::Hello, Self::State, Self::Telemetry, Self::ConfigDesired, Self::Command];
+
+    /// Length of the longest channel name in bytes.
+    pub const MAX_LEN: usize = 14;
+
+    /// The levels below the device's prefix.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::State => "state",
+            Self::Telemetry => "telemetry",
+            Self::ConfigDesired => "config/desired",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// A device's topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// What it carries.
+    pub channel: Channel,
+}
+
+impl Topic {
+    /// The topic as text.
+    pub fn encode(&self) -> TopicText {
+        topic(&self.device, self.channel)
+    }
+
+    /// Reads a topic; `None` for one that is not of this scheme.
+    pub fn decode(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix(ROOT)?.strip_prefix('/')?;
+        let (id, channel) = rest.split_once('/')?;
+        let device = DeviceId::new(id).ok()?;
+        let channel = Channel::ALL.into_iter().find(|c| c.as_str() == channel)?;
+        Some(Self { device, channel })
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.encode())
+    }
+}
+
+/// The topic of `device` for `channel`.
+pub fn topic(device: &DeviceId, channel: Channel) -> TopicText {
+    let mut text = TopicText::new();
+    // TOPIC_MAX is the sum of the longest parts: the test below holds it to that.
+    let fits = write!(text, "{ROOT}/{device}/{}", channel.as_str()).is_ok();
+    debug_assert!(fits);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_longest_topic_fits() {
+        let device = DeviceId::new("12345678901234567890123456789012").unwrap();
+        let longest = Channel::ALL.into_iter().map(|c| topic(&device, c).len()).max();
+        assert_eq!(longest, Some(TOPIC_MAX));
+    }
+
+    #[test]
+    fn topics_of_another_scheme_are_refused() {
+        for text in [
+            "",
+            "device",
+            "device/",
+            "device//state",
+            "device/a",
+            "device/a/",
+            "device/a/other",
+            "device/a/state/more",
+            "device/+/state",
+            "devices/a/state",
+            "/device/a/state",
+            "device/a b/state",
+        ] {
+            assert_eq!(Topic::decode(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_topic_reads_back_as_written(id in "[A-Za-z0-9_-]{1,32}", channel in 0usize..5) {
+            let topic = Topic { device: DeviceId::new(&id).unwrap(), channel: Channel::ALL[channel] };
+            prop_assert_eq!(Topic::decode(&topic.encode()), Some(topic));
+        }
+    }
+}
