@@ -41,6 +41,21 @@ pub struct Hello {
     pub handshake_ms: u32,
 }
 
+/// Longest [`PreviousBoot`] in bytes.
+pub const PREVIOUS_BYTES_MAX: usize = 48;
+
+impl PreviousBoot {
+    /// Writes it as JSON into `buffer` ([`PREVIOUS_BYTES_MAX`] bytes always suffice); gives its length in bytes.
+    pub fn encode(&self, buffer: &mut [u8]) -> Result<usize, EncodeError> {
+        json::encode(self, buffer)
+    }
+
+    /// Reads one of at most [`PREVIOUS_BYTES_MAX`] bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        json::decode(bytes, PREVIOUS_BYTES_MAX)
+    }
+}
+
 impl Hello {
     /// A hello of this version of the protocol for a device that just started and has not connected yet.
     pub const fn new(id: DeviceId, firmware: Name, board: Name, boot: u32, reset: ResetCause) -> Self {
@@ -113,6 +128,7 @@ mod tests {
         let long: Name = core::iter::repeat_n('x', crate::NAME_MAX).collect();
         let mut hello = Hello::new(DeviceId::new(&long).unwrap(), long.clone(), long, u32::MAX, ResetCause::PowerOn);
         hello.previous = Some(PreviousBoot { boot: u32::MAX, next_seq: u32::MAX });
+        assert!(hello.previous.unwrap().encode(&mut [0; PREVIOUS_BYTES_MAX]).is_ok());
         (hello.connection, hello.handshake_ms) = (u32::MAX, u32::MAX);
         assert!(hello.encode(&mut [0; HELLO_BYTES_MAX]).is_ok());
     }

@@ -1,0 +1,381 @@
+//! What time it is, how sure that is, and which server to ask next. Owns the estimate and the floor, never a socket or a
+//! timer. R-TIME, with SNTP after RFC 4330 and RFC 5905.
+//!
+//! The rules, each with its test:
+//! - Servers are asked in turn, none more often than every [`MIN_INTERVAL_MS`]; one that fails is asked ever less often,
+//!   one that sends a kiss-o'-death is left alone.
+//! - The first time, and every later step, needs two answers that agree, of two servers where two are configured and
+//!   answer. A single configured server sets the first time alone.
+//! - Differences up to [`STEP_MS`] are slewed, so that time does not jump; larger ones are steps, counted and noted.
+//! - Never before the floor, the newest of build time and last confirmed time; never [`SERVICE_YEARS`] after the build.
+//! - A time is confirmed by a verified TLS connection. From then on a jump of more than [`JUMP_MAX_MS`] is refused; before,
+//!   a certificate that does not fit the time makes the device forget it and ask again.
+
+pub mod sntp;
+
+use crate::platform::Uptime;
+use heapless::Vec;
+use protocol::config::TIME_SERVERS_MAX;
+use protocol::{ClockQuality, EpochMillis};
+pub use sntp::TimeError;
+
+/// Shortest time between two requests to the same server, in milliseconds: RFC 4330, section 10, wants 15 s at least.
+pub const MIN_INTERVAL_MS: u64 = 16_000;
+/// Longest time between two requests to a server that does not answer, in milliseconds.
+pub const MAX_INTERVAL_MS: u64 = 1_024_000;
+/// How long a server that said RATE is left alone, in milliseconds.
+pub const RATE_HOLDOFF_MS: u64 = 3_600_000;
+/// Time between two requests once the clock is set, in milliseconds. At 100 ppm the clock drifts by 0.1 s meanwhile.
+pub const POLL_MS: u64 = 1_024_000;
+/// How long an answer is awaited, in milliseconds. Also bounds the round trip, whose half is the error of the answer.
+pub const ANSWER_TIMEOUT_MS: u64 = 2_000;
+/// Differences up to this are slewed, in milliseconds: the step threshold of RFC 5905 (0.125 s).
+pub const STEP_MS: u64 = 125;
+/// Speed of slewing: 1 ms in 2000 (500 ppm, RFC 5905).
+pub const SLEW_DIVISOR: u64 = 2_000;
+/// Largest jump of a confirmed clock, in milliseconds: the panic threshold of RFC 5905 (1000 s).
+pub const JUMP_MAX_MS: u64 = 1_000_000;
+/// Two answers agree where they differ by less than their error bounds and this, in milliseconds.
+pub const AGREE_MS: u64 = 500;
+/// How long the first of two answers is kept for the second, in milliseconds.
+pub const CANDIDATE_MS: u64 = 600_000;
+/// Drift of the device's own clock: 1 ms in 10 000 (100 ppm: an ordinary crystal over its whole temperature range).
+pub const DRIFT_DIVISOR: u64 = 10_000;
+/// Largest error of a clock that may check certificates, in milliseconds: a day (threat model, asset 5).
+pub const PLAUSIBLE_ERROR_MS: u64 = 86_400_000;
+/// Years after its build in which a firmware may still be in service.
+pub const SERVICE_YEARS: u64 = 20;
+/// How far below the confirmed time the floor lies, in milliseconds, so that a correction never meets it.
+pub const FLOOR_MARGIN_MS: i64 = 60_000;
+
+/// A request for the port to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Which of the configured servers.
+    pub server: usize,
+    /// The datagram.
+    pub packet: [u8; sntp::PACKET_LEN],
+}
+
+/// The clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeSet {
+    /// The new time.
+    pub time: EpochMillis,
+    /// By how much it differs from the old one, in milliseconds; `None` for the first setting.
+    pub change_ms: Option<i64>,
+    /// True where it jumps there, false where it slews.
+    pub step: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Estimate {
+    /// Milliseconds from start to 1970, the slew not counted.
+    offset: i64,
+    /// Correction that is being made, in milliseconds.
+    slew: i64,
+    since: Uptime,
+    error_ms: u64,
+}
+
+impl Estimate {
+    fn offset_at(&self, now: Uptime) -> i64 {
+        let done = now.since(self.since) / SLEW_DIVISOR;
+        let part = done.min(self.slew.unsigned_abs()) as i64;
+        self.offset.saturating_add(if self.slew < 0 { -part } else { part })
+    }
+
+    fn error_at(&self, now: Uptime) -> u64 {
+        let undone = self.slew.unsigned_abs().saturating_sub(now.since(self.since) / SLEW_DIVISOR);
+        self.error_ms.saturating_add(undone).saturating_add(now.since(self.since) / DRIFT_DIVISOR)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    server: usize,
+    nonce: [u8; 8],
+    sent: Uptime,
+}
+
+/// One answer that waits for a second opinion.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    offset: i64,
+    error_ms: u64,
+    at: Uptime,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Server {
+    not_before: Uptime,
+    interval_ms: u64,
+}
+
+/// The device's clock.
+#[derive(Debug)]
+pub struct Clock {
+    floor: EpochMillis,
+    ceiling: EpochMillis,
+    servers: Vec<Server, TIME_SERVERS_MAX>,
+    turn: usize,
+    wake: Uptime,
+    pending: Option<Pending>,
+    estimate: Option<Estimate>,
+    candidate: Option<Candidate>,
+    confirmed: bool,
+    steps: u32,
+    refused: u32,
+}
+
+impl Clock {
+    /// A clock that is not set. `build` is when the firmware was built, `stored` the last confirmed time from flash,
+    /// `servers` how many are configured (more than [`TIME_SERVERS_MAX`] are not used).
+    pub fn new(build: EpochMillis, stored: Option<EpochMillis>, servers: usize) -> Self {
+        let ceiling = build.offset((SERVICE_YEARS * 365 * 86_400_000) as i64);
+        let fresh = Server { not_before: Uptime(0), interval_ms: MIN_INTERVAL_MS };
+        Self {
+            // A stored time beyond the ceiling can only be damage.
+            floor: stored.filter(|t| *t < ceiling).map_or(build, |t| t.max(build)),
+            ceiling,
+            servers: core::iter::repeat_n(fresh, servers.min(TIME_SERVERS_MAX)).collect(),
+            turn: 0,
+            wake: Uptime(0),
+            pending: None,
+            estimate: None,
+            candidate: None,
+            confirmed: false,
+            steps: 0,
+            refused: 0,
+        }
+    }
+
+    /// The time at `when`, which may lie in the past; `None` while the clock is not set.
+    pub fn time(&self, when: Uptime) -> Option<EpochMillis> {
+        let offset = self.estimate?.offset_at(when);
+        Some(EpochMillis(when.0).offset(offset))
+    }
+
+    /// Bound of the clock's error in milliseconds; `None` while it is not set.
+    pub fn error_ms(&self, now: Uptime) -> Option<u64> {
+        self.estimate.map(|estimate| estimate.error_at(now))
+    }
+
+    /// How good the clock is.
+    pub fn quality(&self, now: Uptime) -> ClockQuality {
+        match self.estimate {
+            None => ClockQuality::Unset,
+            // Four polls without an answer.
+            Some(estimate) if now.since(estimate.since) > 4 * POLL_MS => ClockQuality::Holdover,
+            Some(_) => ClockQuality::Synchronised,
+        }
+    }
+
+    /// True where certificates may be checked against this clock.
+    pub fn is_plausible(&self, now: Uptime) -> bool {
+        self.error_ms(now).is_some_and(|error| error < PLAUSIBLE_ERROR_MS)
+    }
+
+    /// Steps since start, the first setting not counted.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Answers refused since start.
+    pub fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    /// A verified connection has been made at this time: the floor rises to it. Gives the time to store.
+    pub fn confirm(&mut self, now: Uptime) -> Option<EpochMillis> {
+        let error = self.error_ms(now)?;
+        let time = self.time(now)?.offset(-(error as i64) - FLOOR_MARGIN_MS);
+        self.confirmed = true;
+        self.floor = self.floor.max(time);
+        Some(self.floor)
+    }
+
+    /// A certificate does not fit the time. Where no verified connection has confirmed it, it is forgotten.
+    pub fn distrust(&mut self, now: Uptime) {
+        if !self.confirmed {
+            self.estimate = None;
+            self.candidate = None;
+            self.wake = now;
+        }
+    }
+
+    /// The next request to send. `nonce` must be unpredictable; it is used only where a request is due.
+    pub fn poll_output(&mut self, now: Uptime, nonce: [u8; 8]) -> Option<Query> {
+        self.expire(now);
+        if self.pending.is_some() || now < self.wake {
+            return None;
+        }
+        let count = self.servers.len();
+        let due = |index: &usize| self.servers.get(*index).is_some_and(|server| server.not_before <= now);
+        let Some(server) = (0..count).map(|step| (self.turn + step) % count).find(due) else {
+            self.wake = self.servers.iter().map(|server| server.not_before).min().unwrap_or(Uptime(u64::MAX));
+            return None;
+        };
+        self.turn = (server + 1) % count;
+        self.pending = Some(Pending { server, nonce, sent: now });
+        Some(Query { server, packet: sntp::request(nonce) })
+    }
+
+    /// True where a request is due, so that entropy is drawn only then.
+    pub fn wants_to_ask(&self, now: Uptime) -> bool {
+        self.next_deadline() <= now
+    }
+
+    /// Waits for a second: the random generator has no nonce now.
+    pub fn postpone(&mut self, now: Uptime) {
+        self.expire(now);
+        self.wake = self.wake.max(now.after(1_000));
+    }
+
+    /// When the clock next wants to be asked.
+    pub fn next_deadline(&self) -> Uptime {
+        self.pending.map_or(self.wake, |pending| pending.sent.after(ANSWER_TIMEOUT_MS))
+    }
+
+    fn expire(&mut self, now: Uptime) {
+        if let Some(pending) = self.pending
+            && now.since(pending.sent) >= ANSWER_TIMEOUT_MS
+        {
+            self.server_failed(now, pending.server);
+        }
+    }
+
+    /// The request could not be sent, or the network says that nobody will answer.
+    pub fn unreachable(&mut self, now: Uptime) {
+        if let Some(pending) = self.pending {
+            self.server_failed(now, pending.server);
+        }
+    }
+
+    fn server_failed(&mut self, now: Uptime, server: usize) {
+        self.pending = None;
+        self.wake = now;
+        if let Some(server) = self.servers.get_mut(server) {
+            server.not_before = now.after(server.interval_ms);
+            server.interval_ms = (server.interval_ms * 2).min(MAX_INTERVAL_MS);
+        }
+    }
+
+    fn leave_alone(&mut self, server: usize, until: Uptime) {
+        if let Some(server) = self.servers.get_mut(server) {
+            server.not_before = until;
+        }
+    }
+
+    /// A datagram has come from the network. `Ok(None)` where it is right but has to be confirmed by another one.
+    /// A datagram that answers no request is refused and changes nothing: the true answer may still come.
+    pub fn answer(&mut self, now: Uptime, datagram: &[u8]) -> Result<Option<TimeSet>, TimeError> {
+        let result = self.judge(now, datagram);
+        if let Err(_refused) = result {
+            self.refused = self.refused.saturating_add(1);
+        }
+        result
+    }
+
+    fn judge(&mut self, now: Uptime, datagram: &[u8]) -> Result<Option<TimeSet>, TimeError> {
+        let pending = self.pending.ok_or(TimeError::Unasked)?;
+        let answer = match sntp::check(datagram, pending.nonce) {
+            Ok(answer) => answer,
+            Err(error @ (TimeError::Length | TimeError::Originate)) => return Err(error),
+            Err(error) => {
+                self.server_failed(now, pending.server);
+                match error {
+                    TimeError::KissRate => self.leave_alone(pending.server, now.after(RATE_HOLDOFF_MS)),
+                    TimeError::KissDeny => self.leave_alone(pending.server, Uptime(u64::MAX)),
+                    _ => {}
+                }
+                return Err(error);
+            }
+        };
+        let verdict = self.weigh(now, pending, answer);
+        match verdict {
+            Ok(_) | Err(TimeError::Disagree) => {
+                self.pending = None;
+                self.wake = if matches!(verdict, Ok(Some(_))) { now.after(POLL_MS) } else { now };
+                if let Some(server) = self.servers.get_mut(pending.server) {
+                    *server = Server { not_before: now.after(MIN_INTERVAL_MS), interval_ms: MIN_INTERVAL_MS };
+                }
+            }
+            Err(_) => self.server_failed(now, pending.server),
+        }
+        verdict
+    }
+
+    /// Checks an answer against the clock itself and takes it over where it may.
+    fn weigh(
+        &mut self,
+        now: Uptime,
+        pending: Pending,
+        answer: sntp::Answer,
+    ) -> Result<Option<TimeSet>, TimeError> {
+        let round_trip = now.since(pending.sent);
+        if round_trip >= ANSWER_TIMEOUT_MS {
+            return Err(TimeError::RoundTrip);
+        }
+        let held = answer.transmitted.since(answer.received).unsigned_abs();
+        // The two clocks count milliseconds apart: one may have ticked.
+        if held > round_trip + 1 {
+            return Err(TimeError::Order);
+        }
+        // Between the two ends of the exchange lies the mean of the two one-way differences.
+        let there = answer.received.since(EpochMillis(pending.sent.0));
+        let back = answer.transmitted.since(EpochMillis(now.0));
+        let offset = there / 2 + back / 2 + (there % 2 + back % 2) / 2;
+        let error_ms = (round_trip.saturating_sub(held)) / 2 + u64::from(answer.root_distance_ms) + 1;
+        let time = EpochMillis(now.0).offset(offset);
+        if time < self.floor {
+            return Err(TimeError::BeforeFloor);
+        }
+        if time > self.ceiling {
+            return Err(TimeError::AfterCeiling);
+        }
+        let Some(estimate) = self.estimate else {
+            if self.servers.len() > 1 && !self.second_opinion(now, offset, error_ms)? {
+                return Ok(None);
+            }
+            self.set(now, offset, 0, error_ms);
+            return Ok(Some(TimeSet { time, change_ms: None, step: true }));
+        };
+        let old = estimate.offset_at(now);
+        let change = offset.saturating_sub(old);
+        if change.unsigned_abs() <= STEP_MS {
+            self.set(now, old, change, error_ms);
+            self.candidate = None;
+            return Ok(Some(TimeSet { time, change_ms: Some(change), step: false }));
+        }
+        if self.confirmed && change.unsigned_abs() > JUMP_MAX_MS.saturating_add(estimate.error_at(now)) {
+            return Err(TimeError::Jump);
+        }
+        if !self.second_opinion(now, offset, error_ms)? {
+            return Ok(None);
+        }
+        self.steps = self.steps.saturating_add(1);
+        self.set(now, offset, 0, error_ms);
+        Ok(Some(TimeSet { time, change_ms: Some(change), step: true }))
+    }
+
+    /// True where an earlier answer agrees; keeps this one for the next where there is none.
+    fn second_opinion(&mut self, now: Uptime, offset: i64, error_ms: u64) -> Result<bool, TimeError> {
+        let first = self.candidate.replace(Candidate { offset, error_ms, at: now });
+        match first.filter(|first| now.since(first.at) < CANDIDATE_MS) {
+            None => Ok(false),
+            Some(first) if first.offset.abs_diff(offset) <= first.error_ms + error_ms + AGREE_MS => {
+                self.candidate = None;
+                Ok(true)
+            }
+            Some(_) => Err(TimeError::Disagree),
+        }
+    }
+
+    fn set(&mut self, now: Uptime, offset: i64, slew: i64, error_ms: u64) {
+        self.estimate = Some(Estimate { offset, slew, since: now, error_ms });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! The configuration in force: loads it from the store and stores a new one. Owns no schema: that is
+//! [`protocol::config`]. R-CONF.
+
+use crate::platform::{Key, KeyValue, StorageError};
+use core::fmt;
+use protocol::config::CONFIGURATION_BYTES_MAX;
+use protocol::{Configuration, ConfigurationError};
+
+/// Why there is no configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// None was ever stored: the device is blank.
+    Missing,
+    /// The store failed.
+    Storage(StorageError),
+    /// What is stored is no configuration.
+    Invalid(ConfigurationError),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("the device has no configuration: enrol it first"),
+            Self::Storage(error) => write!(f, "the configuration cannot be loaded: {error}"),
+            Self::Invalid(error) => write!(f, "the stored configuration is not valid: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+/// Loads the configuration in force.
+pub fn load(store: &mut impl KeyValue) -> Result<Configuration, LoadError> {
+    let mut buffer = [0; CONFIGURATION_BYTES_MAX];
+    match store.read(Key::Configuration, &mut buffer) {
+        Ok(None) => Err(LoadError::Missing),
+        Ok(Some(bytes)) => Configuration::decode(bytes).map_err(LoadError::Invalid),
+        Err(error) => Err(LoadError::Storage(error)),
+    }
+}
+
+/// Stores `configuration`, to be in force after the next start.
+pub fn store(store: &mut impl KeyValue, configuration: &Configuration) -> Result<(), StorageError> {
+    let mut buffer = [0; CONFIGURATION_BYTES_MAX];
+    // CONFIGURATION_BYTES_MAX holds the longest one.
+    let len = configuration.encode(&mut buffer).map_err(|_| StorageError::TooLong)?;
+    store.write(Key::Configuration, buffer.get(..len).ok_or(StorageError::TooLong)?)
+}

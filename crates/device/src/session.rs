@@ -1,0 +1,218 @@
+//! The connection to the service: when to connect, when to give up, how long to wait. Owns the phases of a connection
+//! and the name of every failure, never a socket. R-TLS-SERVER, R-DATA-INTACT.
+//!
+//! ```text
+//! idle --time is plausible--> connecting --CONNACK--> subscribing --SUBACK--> running
+//!   ^                             |                        |                     |
+//!   +------ wait: backoff --------+---------- failure -----+---------------------+
+//! ```
+//!
+//! Only CONNACK counts as connected: with TLS 1.3 a handshake ends before the service has looked at the device's
+//! certificate. The backoff is forgotten only after the connection was healthy for a while, so that a service that
+//! accepts and drops at once is not stormed.
+
+use crate::backoff::Backoff;
+use crate::platform::Uptime;
+use protocol::Failure;
+
+/// The session's timing. A port may shrink it for tests; the defaults are for the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Shortest wait before an attempt to connect, in milliseconds.
+    pub backoff_floor_ms: u32,
+    /// Longest wait, in milliseconds.
+    pub backoff_cap_ms: u32,
+    /// How long a connection must last before the backoff is forgotten, in milliseconds.
+    pub healthy_ms: u32,
+    /// How long connecting may take up to CONNACK, in milliseconds.
+    pub connect_timeout_ms: u32,
+    /// How long the service may take to answer a SUBSCRIBE or a PUBLISH, in milliseconds.
+    pub answer_timeout_ms: u32,
+}
+
+impl Default for Policy {
+    /// 1 s to 5 min of backoff, healthy after 1 min; 30 s to connect (a P-256 handshake takes about 2 s on a Cortex-M4 at
+    /// 64 MHz, the rest is for slow links), 20 s for answers.
+    fn default() -> Self {
+        Self {
+            backoff_floor_ms: 1_000,
+            backoff_cap_ms: 300_000,
+            healthy_ms: 60_000,
+            connect_timeout_ms: 30_000,
+            answer_timeout_ms: 20_000,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not connected; `until` is when the next attempt may start.
+    Waiting { until: Uptime },
+    /// CONNECT was asked for.
+    Connecting { since: Uptime },
+    /// CONNACK has come; `asked` once SUBSCRIBE was sent.
+    Subscribing { since: Uptime, asked: bool },
+    /// Everything is open.
+    Running { since: Uptime, heard: Uptime },
+    /// Closed for good.
+    Closed,
+}
+
+/// What the session wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Connect,
+    Subscribe,
+    Disconnect,
+}
+
+/// The state of the connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    policy: Policy,
+    phase: Phase,
+    backoff: Backoff,
+    silence_ms: u64,
+    drop_link: bool,
+    pub(crate) connections: u32,
+    pub(crate) failures: u32,
+    pub(crate) last_failure: Option<Failure>,
+}
+
+impl Session {
+    /// A session that may connect at once. `keep_alive_s` is MQTT's keep-alive: silence of one and a half of it is a
+    /// failure (the same bound that MQTT 3.1.1, section 3.1.2.10, gives the server).
+    pub(crate) fn new(policy: Policy, keep_alive_s: u32) -> Self {
+        Self {
+            policy,
+            phase: Phase::Waiting { until: Uptime(0) },
+            backoff: Backoff::new(policy.backoff_floor_ms, policy.backoff_cap_ms),
+            silence_ms: u64::from(keep_alive_s) * 1_500,
+            drop_link: false,
+            connections: 0,
+            failures: 0,
+            last_failure: None,
+        }
+    }
+
+    /// True while telemetry may be published.
+    pub(crate) const fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// True from the attempt to connect until the connection is over.
+    pub(crate) const fn is_up(&self) -> bool {
+        !matches!(self.phase, Phase::Waiting { .. } | Phase::Closed)
+    }
+
+    /// How long an answer may take, in milliseconds.
+    pub(crate) const fn answer_timeout_ms(&self) -> u64 {
+        self.policy.answer_timeout_ms as u64
+    }
+
+    /// CONNACK with return code 0 has come. True where it was awaited.
+    pub(crate) fn connected(&mut self, now: Uptime) -> bool {
+        let awaited = matches!(self.phase, Phase::Connecting { .. });
+        if awaited {
+            self.connections = self.connections.saturating_add(1);
+            self.phase = Phase::Subscribing { since: now, asked: false };
+        }
+        awaited
+    }
+
+    /// SUBACK has come.
+    pub(crate) fn subscribed(&mut self, now: Uptime, granted: bool, random: u32) {
+        if let Phase::Subscribing { .. } = self.phase {
+            if granted {
+                self.phase = Phase::Running { since: now, heard: now };
+            } else {
+                self.give_up(now, Failure::SubscribeRefused, random);
+            }
+        }
+    }
+
+    /// The service sent something.
+    pub(crate) fn heard(&mut self, now: Uptime) {
+        if let Phase::Running { heard, .. } = &mut self.phase {
+            *heard = now;
+        }
+    }
+
+    /// The port says that the attempt or the connection is over.
+    pub(crate) fn lost(&mut self, now: Uptime, failure: Failure, random: u32) {
+        let was_healthy = match self.phase {
+            Phase::Running { since, .. } => now.since(since) >= u64::from(self.policy.healthy_ms),
+            Phase::Connecting { .. } | Phase::Subscribing { .. } => false,
+            Phase::Waiting { .. } | Phase::Closed => return,
+        };
+        if was_healthy {
+            self.backoff.reset();
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.last_failure = Some(failure);
+        let wait = self.backoff.fail(random);
+        self.phase = Phase::Waiting { until: now.after(u64::from(wait)) };
+    }
+
+    /// Ends the connection from this side because of `failure`.
+    pub(crate) fn give_up(&mut self, now: Uptime, failure: Failure, random: u32) {
+        if self.is_up() {
+            self.lost(now, failure, random);
+            self.drop_link = true;
+        }
+    }
+
+    /// Closes for good.
+    pub(crate) fn close(&mut self) {
+        self.drop_link = self.is_up();
+        self.phase = Phase::Closed;
+    }
+
+    /// The failure whose time has come, if any.
+    pub(crate) fn overdue(&self, now: Uptime) -> Option<Failure> {
+        let (deadline, failure) = self.patience()?;
+        (now >= deadline).then_some(failure)
+    }
+
+    fn patience(&self) -> Option<(Uptime, Failure)> {
+        match self.phase {
+            Phase::Connecting { since } => {
+                Some((since.after(u64::from(self.policy.connect_timeout_ms)), Failure::ConnectTimeout))
+            }
+            Phase::Subscribing { since, .. } => {
+                Some((since.after(self.answer_timeout_ms()), Failure::SubscribeTimeout))
+            }
+            Phase::Running { heard, .. } => Some((heard.after(self.silence_ms), Failure::KeepAlive)),
+            Phase::Waiting { .. } | Phase::Closed => None,
+        }
+    }
+
+    /// The next thing to do. `time_is_plausible` gates the attempt to connect.
+    pub(crate) fn poll_output(&mut self, now: Uptime, time_is_plausible: bool) -> Option<Request> {
+        if core::mem::take(&mut self.drop_link) {
+            return Some(Request::Disconnect);
+        }
+        match self.phase {
+            Phase::Waiting { until } if time_is_plausible && now >= until => {
+                self.phase = Phase::Connecting { since: now };
+                Some(Request::Connect)
+            }
+            Phase::Subscribing { since, asked: false } => {
+                self.phase = Phase::Subscribing { since, asked: true };
+                Some(Request::Subscribe)
+            }
+            _ => None,
+        }
+    }
+
+    /// When the session next wants to be asked. `None` while it waits for time or is closed.
+    pub(crate) fn next_deadline(&self, time_is_plausible: bool) -> Option<Uptime> {
+        match self.phase {
+            Phase::Waiting { until } => time_is_plausible.then_some(until),
+            _ => self.patience().map(|(deadline, _)| deadline),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
