@@ -15,19 +15,20 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// Looks for batches of former boots.
-    pub(crate) fn load(store: &mut impl KeyValue) -> Result<Self, StorageError> {
+    /// Looks for batches of former boots. A slot that cannot be read counts as taken: it is given up, and counted, when its
+    /// turn to be delivered comes.
+    pub(crate) fn load(store: &mut impl KeyValue) -> Self {
         let mut buffer = [0; BATCH_BYTES_MAX];
         let mut found = Self::default();
         for slot in 0..BACKLOG_SLOTS {
-            if store.read(Key::Backlog(slot), &mut buffer)?.is_some() {
+            if !matches!(store.read(Key::Backlog(slot), &mut buffer), Ok(None)) {
                 if found.end == 0 {
                     found.head = slot;
                 }
                 found.end = slot + 1;
             }
         }
-        Ok(found)
+        found
     }
 
     /// The slot to deliver next.
@@ -46,12 +47,18 @@ impl Backlog {
         let mut buffer = [0; BATCH_BYTES_MAX];
         let mut end = 0;
         for slot in self.head..self.end {
-            if let Some(bytes) = store.read(Key::Backlog(slot), &mut buffer)? {
-                if slot != end {
-                    store.write(Key::Backlog(end), bytes)?;
-                    store.remove(Key::Backlog(slot))?;
+            match store.read(Key::Backlog(slot), &mut buffer) {
+                Ok(Some(bytes)) => {
+                    if slot != end {
+                        store.write(Key::Backlog(end), bytes)?;
+                        store.remove(Key::Backlog(slot))?;
+                    }
+                    end += 1;
                 }
-                end += 1;
+                Ok(None) => {}
+                // What cannot be read cannot be delivered: its slot is free.
+                Err(StorageError::Corrupt | StorageError::TooLong) => store.remove(Key::Backlog(slot))?,
+                Err(error) => return Err(error),
             }
         }
         *self = Self { head: 0, end };

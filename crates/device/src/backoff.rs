@@ -21,9 +21,9 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let doubled = 1u64.checked_shl(self.failures.min(32)).unwrap_or(u64::MAX);
         let window = u64::from(self.floor_ms).saturating_mul(doubled).min(u64::from(self.cap_ms));
-        // The product of two 32-bit numbers, scaled down: uniform below `window` without a division.
-        let jitter = (window * u64::from(random)) >> 32;
-        self.floor_ms.max(jitter as u32)
+        // The product of two 32-bit numbers, scaled down: uniform over the window above the floor without a division.
+        let jitter = (window.saturating_sub(u64::from(self.floor_ms)) * u64::from(random)) >> 32;
+        self.floor_ms.saturating_add(jitter as u32)
     }
 
     /// Forgets the failures.
@@ -62,12 +62,11 @@ mod tests {
 
     #[test]
     fn the_jitter_is_even_over_the_window() {
-        let mut below_half = 0;
+        let mut tenths = [0; 10];
         for i in 0..1000u32 {
-            let mut backoff = Backoff::new(1, 1_000_000);
-            backoff.failures = 30;
-            below_half += u32::from(backoff.fail(i * 4_294_967) < 500_000);
+            let wait = Backoff::new(1_000, 1_000_000).fail(i * 4_294_967);
+            tenths[(wait as usize - 1_000) / 100] += 1;
         }
-        assert!((450..550).contains(&below_half), "{below_half}");
+        assert!(tenths.iter().all(|tenth| (95..=105).contains(tenth)), "{tenths:?}");
     }
 }

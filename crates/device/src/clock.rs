@@ -4,12 +4,17 @@
 //! The rules, each with its test:
 //! - Servers are asked in turn, none more often than every [`MIN_INTERVAL_MS`]; one that fails is asked ever less often,
 //!   one that sends a kiss-o'-death is left alone.
-//! - The first time, and every later step, needs two answers that agree, of two servers where two are configured and
-//!   answer. A single configured server sets the first time alone.
+//! - The first time, and every later step, needs two answers that agree, of two servers where two are configured; of one
+//!   alone only once every other has been silent [`SILENT_AFTER`] times in a row. A single configured server sets the first
+//!   time alone.
 //! - Differences up to [`STEP_MS`] are slewed, so that time does not jump; larger ones are steps, counted and noted.
 //! - Never before the floor, the newest of build time and last confirmed time; never [`SERVICE_YEARS`] after the build.
-//! - A time is confirmed by a verified TLS connection. From then on a jump of more than [`JUMP_MAX_MS`] is refused; before,
-//!   a certificate that does not fit the time makes the device forget it and ask again.
+//! - A time is confirmed by a verified TLS connection that began after it was set. From then on the clock may move by
+//!   [`JUMP_MAX_MS`] in all until it is confirmed again; before, a certificate that does not fit the time makes the device forget
+//!   it and ask again. A confirmed time is forgotten after [`DISTRUST_AFTER`] such certificates in a row.
+//! - A verified connection proves a time only as far as its certificate is valid. So that a forged time in the future cannot
+//!   lock the device out for good, the stored floor is given up after [`FLOOR_PATIENCE_MS`] in which two servers (or the only
+//!   one) agreed on an earlier time, which is still not before the build.
 
 pub mod sntp;
 
@@ -43,6 +48,16 @@ pub const CANDIDATE_MS: u64 = 600_000;
 pub const DRIFT_DIVISOR: u64 = 10_000;
 /// Largest error of a clock that may check certificates, in milliseconds: a day (threat model, asset 5).
 pub const PLAUSIBLE_ERROR_MS: u64 = 86_400_000;
+/// Failures in a row after which a server counts as silent.
+pub const SILENT_AFTER: u8 = 3;
+/// Certificates in a row that do not fit a confirmed time, after which it is forgotten.
+pub const DISTRUST_AFTER: u8 = 3;
+/// How long servers must agree on a time below the stored floor before it is given up, in milliseconds: a day.
+pub const FLOOR_PATIENCE_MS: u64 = 86_400_000;
+/// How long a server that does not want to be asked is left alone, in milliseconds: a day.
+pub const DENY_HOLDOFF_MS: u64 = 86_400_000;
+/// What reading two clocks of whole milliseconds and rounding adds to an error, in milliseconds.
+const ROUNDING_MS: u64 = 4;
 /// Years after its build in which a firmware may still be in service.
 pub const SERVICE_YEARS: u64 = 20;
 /// How far below the confirmed time the floor lies, in milliseconds, so that a correction never meets it.
@@ -60,9 +75,9 @@ pub struct Query {
 /// The clock was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeSet {
-    /// The new time.
+    /// The time that the servers say it is; the clock itself gets there at once or by slewing.
     pub time: EpochMillis,
-    /// By how much it differs from the old one, in milliseconds; `None` for the first setting.
+    /// By how much the clock changes, in milliseconds; `None` for the first setting.
     pub change_ms: Option<i64>,
     /// True where it jumps there, false where it slews.
     pub step: bool,
@@ -87,7 +102,7 @@ impl Estimate {
 
     fn error_at(&self, now: Uptime) -> u64 {
         let undone = self.slew.unsigned_abs().saturating_sub(now.since(self.since) / SLEW_DIVISOR);
-        self.error_ms.saturating_add(undone).saturating_add(now.since(self.since) / DRIFT_DIVISOR)
+        self.error_ms.saturating_add(undone).saturating_add(now.since(self.since).div_ceil(DRIFT_DIVISOR))
     }
 }
 
@@ -101,6 +116,7 @@ struct Pending {
 /// One answer that waits for a second opinion.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
+    server: usize,
     offset: i64,
     error_ms: u64,
     at: Uptime,
@@ -110,20 +126,45 @@ struct Candidate {
 struct Server {
     not_before: Uptime,
     interval_ms: u64,
+    /// Failures in a row.
+    failures: u8,
+}
+
+/// Where a verified connection found the clock.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    offset: i64,
+    at: Uptime,
+}
+
+/// Answers below the floor that agree with each other.
+#[derive(Clone, Copy, Debug)]
+struct Below {
+    offset: i64,
+    error_ms: u64,
+    since: Uptime,
+    /// One bit for each server that said so.
+    servers: u8,
 }
 
 /// The device's clock.
 #[derive(Debug)]
 pub struct Clock {
+    build: EpochMillis,
     floor: EpochMillis,
     ceiling: EpochMillis,
+    below: Option<Below>,
     servers: Vec<Server, TIME_SERVERS_MAX>,
     turn: usize,
     wake: Uptime,
     pending: Option<Pending>,
     estimate: Option<Estimate>,
+    /// When an answer was last taken over or found to agree.
+    heard: Uptime,
     candidate: Option<Candidate>,
-    confirmed: bool,
+    anchor: Option<Anchor>,
+    misfits: u8,
+    stepped_since_attempt: bool,
     steps: u32,
     refused: u32,
 }
@@ -133,18 +174,23 @@ impl Clock {
     /// `servers` how many are configured (more than [`TIME_SERVERS_MAX`] are not used).
     pub fn new(build: EpochMillis, stored: Option<EpochMillis>, servers: usize) -> Self {
         let ceiling = build.offset((SERVICE_YEARS * 365 * 86_400_000) as i64);
-        let fresh = Server { not_before: Uptime(0), interval_ms: MIN_INTERVAL_MS };
+        let fresh = Server { not_before: Uptime(0), interval_ms: MIN_INTERVAL_MS, failures: 0 };
         Self {
+            build,
             // A stored time beyond the ceiling can only be damage.
             floor: stored.filter(|t| *t < ceiling).map_or(build, |t| t.max(build)),
             ceiling,
+            below: None,
             servers: core::iter::repeat_n(fresh, servers.min(TIME_SERVERS_MAX)).collect(),
             turn: 0,
             wake: Uptime(0),
             pending: None,
             estimate: None,
+            heard: Uptime(0),
             candidate: None,
-            confirmed: false,
+            anchor: None,
+            misfits: 0,
+            stepped_since_attempt: false,
             steps: 0,
             refused: 0,
         }
@@ -166,7 +212,7 @@ impl Clock {
         match self.estimate {
             None => ClockQuality::Unset,
             // Four polls without an answer.
-            Some(estimate) if now.since(estimate.since) > 4 * POLL_MS => ClockQuality::Holdover,
+            Some(_) if now.since(self.heard) > 4 * POLL_MS => ClockQuality::Holdover,
             Some(_) => ClockQuality::Synchronised,
         }
     }
@@ -186,21 +232,55 @@ impl Clock {
         self.refused
     }
 
-    /// A verified connection has been made at this time: the floor rises to it. Gives the time to store.
-    pub fn confirm(&mut self, now: Uptime) -> Option<EpochMillis> {
-        let error = self.error_ms(now)?;
-        let time = self.time(now)?.offset(-(error as i64) - FLOOR_MARGIN_MS);
-        self.confirmed = true;
-        self.floor = self.floor.max(time);
+    /// An attempt to connect begins: the certificate will be checked against the time as it is now.
+    pub fn attempt(&mut self) {
+        self.stepped_since_attempt = false;
+    }
+
+    /// The connection that was attempted is verified. Where the clock was not set meanwhile, its time is confirmed: the floor
+    /// rises to it. A time that the certificate was not checked against is not confirmed by it.
+    pub fn confirm(&mut self, now: Uptime) {
+        if let Some(estimate) = self.estimate
+            && !self.stepped_since_attempt
+        {
+            self.misfits = 0;
+            self.anchor = Some(Anchor { offset: estimate.offset_at(now), at: now });
+            self.raise_floor(now);
+        }
+    }
+
+    /// The floor to store, which has risen with a confirmed clock; `None` where no connection has confirmed the time.
+    pub fn floor(&mut self, now: Uptime) -> Option<EpochMillis> {
+        self.anchor?;
+        self.raise_floor(now);
         Some(self.floor)
     }
 
-    /// A certificate does not fit the time. Where no verified connection has confirmed it, it is forgotten.
+    fn raise_floor(&mut self, now: Uptime) {
+        if let (Some(time), Some(error)) = (self.time(now), self.error_ms(now)) {
+            self.floor = self.floor.max(time.offset(-(error as i64) - FLOOR_MARGIN_MS));
+        }
+    }
+
+    /// A certificate does not fit the time. Where no verified connection has confirmed it, or after [`DISTRUST_AFTER`] such
+    /// certificates, it is forgotten; the floor stays.
     pub fn distrust(&mut self, now: Uptime) {
-        if !self.confirmed {
+        self.misfits = self.misfits.saturating_add(1);
+        if self.anchor.is_none() || self.misfits >= DISTRUST_AFTER {
+            self.misfits = 0;
+            self.anchor = None;
             self.estimate = None;
             self.candidate = None;
-            self.wake = now;
+            if self.pending.is_none() {
+                self.wake = now;
+            }
+        }
+    }
+
+    /// The request has left just now: looking up the server's name is no part of the round trip.
+    pub fn sent(&mut self, now: Uptime) {
+        if let Some(pending) = &mut self.pending {
+            pending.sent = now;
         }
     }
 
@@ -256,6 +336,13 @@ impl Clock {
         self.pending = None;
         self.wake = now;
         if let Some(server) = self.servers.get_mut(server) {
+            server.failures = server.failures.saturating_add(1);
+        }
+        self.ask_less(now, server);
+    }
+
+    fn ask_less(&mut self, now: Uptime, server: usize) {
+        if let Some(server) = self.servers.get_mut(server) {
             server.not_before = now.after(server.interval_ms);
             server.interval_ms = (server.interval_ms * 2).min(MAX_INTERVAL_MS);
         }
@@ -286,7 +373,7 @@ impl Clock {
                 self.server_failed(now, pending.server);
                 match error {
                     TimeError::KissRate => self.leave_alone(pending.server, now.after(RATE_HOLDOFF_MS)),
-                    TimeError::KissDeny => self.leave_alone(pending.server, Uptime(u64::MAX)),
+                    TimeError::KissDeny => self.leave_alone(pending.server, now.after(DENY_HOLDOFF_MS)),
                     _ => {}
                 }
                 return Err(error);
@@ -294,12 +381,22 @@ impl Clock {
         };
         let verdict = self.weigh(now, pending, answer);
         match verdict {
-            Ok(_) | Err(TimeError::Disagree) => {
+            Ok(_) => {
                 self.pending = None;
+                self.below = None;
                 self.wake = if matches!(verdict, Ok(Some(_))) { now.after(POLL_MS) } else { now };
                 if let Some(server) = self.servers.get_mut(pending.server) {
-                    *server = Server { not_before: now.after(MIN_INTERVAL_MS), interval_ms: MIN_INTERVAL_MS };
+                    if matches!(verdict, Ok(Some(_))) {
+                        server.interval_ms = MIN_INTERVAL_MS;
+                    }
+                    server.not_before = now.after(server.interval_ms);
+                    server.failures = 0;
                 }
+            }
+            Err(TimeError::Disagree) => {
+                self.pending = None;
+                self.wake = now;
+                self.ask_less(now, pending.server);
             }
             Err(_) => self.server_failed(now, pending.server),
         }
@@ -325,54 +422,111 @@ impl Clock {
         // Between the two ends of the exchange lies the mean of the two one-way differences.
         let there = answer.received.since(EpochMillis(pending.sent.0));
         let back = answer.transmitted.since(EpochMillis(now.0));
-        let offset = there / 2 + back / 2 + (there % 2 + back % 2) / 2;
-        let error_ms = (round_trip.saturating_sub(held)) / 2 + u64::from(answer.root_distance_ms) + 1;
+        let offset = there.midpoint(back);
+        let error_ms =
+            round_trip.saturating_sub(held).div_ceil(2) + u64::from(answer.root_distance_ms) + ROUNDING_MS;
         let time = EpochMillis(now.0).offset(offset);
-        if time < self.floor {
+        if time < self.floor
+            && !(time >= self.build && self.gives_up_floor(now, pending.server, offset, error_ms))
+        {
             return Err(TimeError::BeforeFloor);
         }
         if time > self.ceiling {
             return Err(TimeError::AfterCeiling);
         }
         let Some(estimate) = self.estimate else {
-            if self.servers.len() > 1 && !self.second_opinion(now, offset, error_ms)? {
+            if self.servers.len() > 1 && !self.second_opinion(now, pending.server, offset, error_ms)? {
                 return Ok(None);
             }
-            self.set(now, offset, 0, error_ms);
+            self.step(now, offset, error_ms);
             return Ok(Some(TimeSet { time, change_ms: None, step: true }));
         };
         let old = estimate.offset_at(now);
         let change = offset.saturating_sub(old);
+        let old_error = estimate.error_at(now);
+        let agrees = change.unsigned_abs() <= error_ms.saturating_add(old_error);
+        if agrees && old_error <= error_ms {
+            // The clock knows better than a server at the end of a slow way: the answer only says that it is right.
+            self.heard = now;
+            self.candidate = None;
+            return Ok(Some(TimeSet { time, change_ms: Some(0), step: false }));
+        }
+        if let Some(anchor) = self.anchor {
+            let drift = now.since(anchor.at).div_ceil(DRIFT_DIVISOR).saturating_add(error_ms);
+            if offset.abs_diff(anchor.offset) > JUMP_MAX_MS.saturating_add(drift) {
+                return Err(TimeError::Jump);
+            }
+        }
         if change.unsigned_abs() <= STEP_MS {
             self.set(now, old, change, error_ms);
             self.candidate = None;
             return Ok(Some(TimeSet { time, change_ms: Some(change), step: false }));
         }
-        if self.confirmed && change.unsigned_abs() > JUMP_MAX_MS.saturating_add(estimate.error_at(now)) {
-            return Err(TimeError::Jump);
-        }
-        if !self.second_opinion(now, offset, error_ms)? {
+        if !self.second_opinion(now, pending.server, offset, error_ms)? {
             return Ok(None);
         }
         self.steps = self.steps.saturating_add(1);
-        self.set(now, offset, 0, error_ms);
+        self.step(now, offset, error_ms);
         Ok(Some(TimeSet { time, change_ms: Some(change), step: true }))
     }
 
-    /// True where an earlier answer agrees; keeps this one for the next where there is none.
-    fn second_opinion(&mut self, now: Uptime, offset: i64, error_ms: u64) -> Result<bool, TimeError> {
-        let first = self.candidate.replace(Candidate { offset, error_ms, at: now });
-        match first.filter(|first| now.since(first.at) < CANDIDATE_MS) {
-            None => Ok(false),
-            Some(first) if first.offset.abs_diff(offset) <= first.error_ms + error_ms + AGREE_MS => {
-                self.candidate = None;
-                Ok(true)
-            }
-            Some(_) => Err(TimeError::Disagree),
+    /// True where an earlier answer of another server agrees; keeps this one for the next where there is none.
+    fn second_opinion(
+        &mut self,
+        now: Uptime,
+        server: usize,
+        offset: i64,
+        error_ms: u64,
+    ) -> Result<bool, TimeError> {
+        let Some(first) = self.candidate.filter(|first| now.since(first.at) < CANDIDATE_MS) else {
+            self.candidate = Some(Candidate { server, offset, error_ms, at: now });
+            return Ok(false);
+        };
+        if first.offset.abs_diff(offset) > first.error_ms + error_ms + AGREE_MS {
+            self.candidate = Some(Candidate { server, offset, error_ms, at: now });
+            return Err(TimeError::Disagree);
         }
+        if first.server == server && !self.is_alone(server) {
+            return Ok(false);
+        }
+        self.candidate = None;
+        Ok(true)
+    }
+
+    /// True where every other server has been silent for a while.
+    fn is_alone(&self, server: usize) -> bool {
+        let others = self.servers.iter().enumerate().filter(|(index, _)| *index != server);
+        others.into_iter().all(|(_, other)| other.failures >= SILENT_AFTER)
+    }
+
+    /// An answer below the floor but not before the build: true once two servers, or the only one, have agreed on it for
+    /// [`FLOOR_PATIENCE_MS`]. The floor then falls back to the build.
+    fn gives_up_floor(&mut self, now: Uptime, server: usize, offset: i64, error_ms: u64) -> bool {
+        let bit = 1 << server;
+        let agrees = |below: &Below| {
+            let drift = now.since(below.since).div_ceil(DRIFT_DIVISOR);
+            below.offset.abs_diff(offset) <= below.error_ms + error_ms + AGREE_MS + drift
+        };
+        let fresh = Below { offset, error_ms, since: now, servers: bit };
+        let below =
+            self.below.filter(agrees).map_or(fresh, |below| Below { servers: below.servers | bit, ..below });
+        self.below = Some(below);
+        let enough = self.servers.len() == 1 || below.servers.count_ones() > 1;
+        if enough && now.since(below.since) >= FLOOR_PATIENCE_MS && self.estimate.is_none() {
+            self.floor = self.build;
+            self.below = None;
+            return true;
+        }
+        false
+    }
+
+    fn step(&mut self, now: Uptime, offset: i64, error_ms: u64) {
+        self.stepped_since_attempt = true;
+        self.set(now, offset, 0, error_ms);
     }
 
     fn set(&mut self, now: Uptime, offset: i64, slew: i64, error_ms: u64) {
+        self.heard = now;
         self.estimate = Some(Estimate { offset, slew, since: now, error_ms });
     }
 }

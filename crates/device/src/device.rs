@@ -2,152 +2,32 @@
 //! of the message that is being sent; takes no decision that one of the machines could take.
 
 use crate::backlog::Backlog;
-use crate::clock::{self, Clock};
-use crate::config::{self, LoadError};
+use crate::clock::{self, Clock, TimeError};
+use crate::config;
+use crate::interface::{BootInfo, Command, Event, StartError};
 use crate::note::Note;
 use crate::outbox::{Kind, Outbox};
 use crate::platform::{Key, Platform, StorageError, Uptime};
 use crate::session::{Policy, Request, Session};
-use crate::telemetry::{RING_SAMPLES, Telemetry};
-use core::fmt;
+use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
+use core::borrow::BorrowMut;
 use heapless::Deque;
-use protocol::hello::PREVIOUS_BYTES_MAX;
+use protocol::hello::{PREVIOUS_BYTES_MAX, PreviousBoots};
 use protocol::telemetry::BATCH_BYTES_MAX;
-use protocol::topic::{TopicText, topic};
-use protocol::{
-    Channel, Configuration, Endpoint, EpochMillis, Failure, Hello, Measurement, Name, PreviousBoot, ResetCause,
-    SensorFault, State,
-};
+use protocol::topic::topic;
+use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, PreviousBoot, State};
 
 /// How often the state is reported while connected, in milliseconds.
 pub const STATE_PERIOD_MS: u64 = 60_000;
+
+/// How long a batch in flash that cannot be read now is left alone, in milliseconds.
+const BACKLOG_RETRY_MS: u64 = 10_000;
 
 /// Shortest time between two writes of the confirmed time, in milliseconds: at most 24 writes a day.
 pub const TIME_STORE_PERIOD_MS: u64 = 3_600_000;
 
 /// Notes that wait for the port. More at once would only repeat each other.
 const NOTES_MAX: usize = 8;
-
-/// What the port knows about this start.
-#[derive(Clone, Debug)]
-pub struct BootInfo {
-    /// Version of the firmware.
-    pub firmware: Name,
-    /// The board.
-    pub board: Name,
-    /// Why it started.
-    pub reset: ResetCause,
-    /// When the firmware was built: no time before it is believed.
-    pub build: EpochMillis,
-    /// The session's timing.
-    pub policy: Policy,
-}
-
-/// Why the device cannot start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StartError {
-    /// It has no valid configuration.
-    Configuration(LoadError),
-    /// Its store failed.
-    Storage(StorageError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Configuration(error) => error.fmt(f),
-            Self::Storage(error) => write!(f, "the device cannot start: {error}"),
-        }
-    }
-}
-
-impl core::error::Error for StartError {}
-
-/// What has happened outside.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// Nothing: a deadline was reached.
-    Tick,
-    /// A datagram from a time server.
-    TimeAnswer(&'a [u8]),
-    /// The request for time could not be sent or will not be answered.
-    TimeUnreachable,
-    /// CONNACK with return code 0 has come.
-    Connected {
-        /// From the first packet to CONNACK, in milliseconds.
-        handshake_ms: u32,
-    },
-    /// The attempt to connect failed or the connection is over. Not to be sent after [`Command::Disconnect`].
-    Disconnected(Failure),
-    /// SUBACK has come.
-    Subscribed {
-        /// True where every topic is granted.
-        granted: bool,
-    },
-    /// PUBACK for this token has come.
-    Acknowledged(u16),
-    /// The service answered a ping.
-    Alive,
-    /// A message on one of the topics subscribed to.
-    Message {
-        /// Its topic.
-        topic: &'a str,
-        /// Its payload.
-        payload: &'a [u8],
-    },
-    /// The sensor's answer to [`Command::Sample`].
-    Reading(Result<Measurement, SensorFault>),
-    /// The port is going to stop or restart the device: keep what is not delivered.
-    Shutdown,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command<'a> {
-    /// Send this datagram to a time server, from a new UDP port; hand what comes back to [`Event::TimeAnswer`].
-    QueryTime {
-        /// The server.
-        server: &'a Endpoint,
-        /// The datagram.
-        packet: [u8; clock::sntp::PACKET_LEN],
-    },
-    /// Set the clock that certificates are checked against.
-    SetClock(EpochMillis),
-    /// Connect: TCP, TLS with the server verified, MQTT CONNECT with a clean session.
-    Connect {
-        /// Host name that the certificate must have.
-        host: &'a str,
-        /// TCP port.
-        port: u16,
-        /// MQTT client identifier.
-        client_id: &'a str,
-        /// MQTT keep-alive in seconds.
-        keep_alive_s: u16,
-        /// After this many milliseconds the device gives up by itself.
-        timeout_ms: u32,
-    },
-    /// Subscribe to these topics with QoS 1.
-    Subscribe([TopicText; 2]),
-    /// Publish with QoS 1.
-    Publish {
-        /// What [`Event::Acknowledged`] must carry. Never 0.
-        token: u16,
-        /// The topic.
-        topic: TopicText,
-        /// The payload.
-        payload: &'a [u8],
-        /// MQTT's retain flag.
-        retain: bool,
-    },
-    /// Drop the connection or the attempt. No event of it may follow.
-    Disconnect,
-    /// Ask the sensor; the answer is [`Event::Reading`].
-    Sample,
-    /// Write this to the log.
-    Log(Note),
-    /// Everything is kept: the port may stop or restart.
-    Stopped,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
@@ -156,24 +36,26 @@ enum Life {
     Stopped,
 }
 
-/// The device.
+/// The device. `R` is its ring, or a reference to it.
 #[derive(Debug)]
-pub struct Device<P> {
+pub struct Device<P, R = Ring> {
     platform: P,
     configuration: Configuration,
     policy: Policy,
     clock: Clock,
     session: Session,
-    telemetry: Telemetry,
+    telemetry: Telemetry<R>,
     backlog: Backlog,
+    backlog_retry: Uptime,
+    ends: PreviousBoots,
     outbox: Outbox,
     hello: Hello,
     hello_due: bool,
     state_due: Uptime,
     time_stored: Option<Uptime>,
-    time_set: Option<EpochMillis>,
+    time_set: bool,
     started: Uptime,
-    lost_noted: u32,
+    lost_noted: bool,
     refused: u32,
     storage_errors: u32,
     notes: Deque<Note, NOTES_MAX>,
@@ -182,34 +64,59 @@ pub struct Device<P> {
 }
 
 impl<P: Platform> Device<P> {
-    /// Loads the configuration, counts the boot and is ready to be polled.
-    pub fn start(mut platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
+    /// Loads the configuration, counts the boot and is ready to be polled. The ring is part of the device.
+    pub fn start(platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
+        Self::start_with(Ring::new(), platform, info, now)
+    }
+}
+
+impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
+    /// The same with a ring that lies elsewhere, such as a `&'static mut Ring`.
+    pub fn start_with(ring: R, mut platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
         let configuration = config::load(&mut platform).map_err(StartError::Configuration)?;
         let storage = StartError::Storage;
         let boot = count_boot(&mut platform).map_err(storage)?;
-        let previous = take_end(&mut platform).map_err(storage)?.filter(|end| end.boot.wrapping_add(1) == boot);
-        let stored = read_number(&mut platform, Key::Time).map_err(storage)?.map(EpochMillis);
-        let backlog = Backlog::load(&mut platform).map_err(storage)?;
-        let mut hello = Hello::new(configuration.id.clone(), info.firmware, info.board, boot, info.reset);
-        hello.previous = previous;
+        // What former boots have left is worth less than this one: damage in it is counted, and costs only that.
+        let mut storage_errors = 0;
+        let ends = read_ends(&mut platform).unwrap_or_else(|_| {
+            storage_errors += 1;
+            PreviousBoots::default()
+        });
+        let stored = read_number(&mut platform, Key::Time).unwrap_or_else(|_| {
+            storage_errors += 1;
+            None
+        });
+        let backlog = Backlog::load(&mut platform);
+        let mut random = [0; 4];
+        // Without a random number the first attempt comes at the end of its window.
+        let random = platform.fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
+        let hello = Hello::new(configuration.id.clone(), info.firmware, info.board, boot, info.reset);
         Ok(Self {
             platform,
             policy: info.policy,
-            clock: Clock::new(info.build, stored, configuration.time_servers.len()),
-            session: Session::new(info.policy, configuration.keep_alive_s),
-            telemetry: Telemetry::new(boot, configuration.sample_period_ms, configuration.report_period_ms, now),
+            clock: Clock::new(info.build, stored.map(EpochMillis), configuration.time_servers.len()),
+            session: Session::new(info.policy, configuration.keep_alive_s, now, random),
+            telemetry: Telemetry::new(
+                ring,
+                boot,
+                configuration.sample_period_ms,
+                configuration.report_period_ms,
+                now,
+            ),
             configuration,
             backlog,
+            backlog_retry: now,
+            ends,
             outbox: Outbox::default(),
             hello,
             hello_due: false,
             state_due: now,
             time_stored: None,
-            time_set: None,
+            time_set: false,
             started: now,
-            lost_noted: 0,
+            lost_noted: false,
             refused: 0,
-            storage_errors: 0,
+            storage_errors,
             notes: Deque::new(),
             life: Life::Running,
             buffer: [0; BATCH_BYTES_MAX],
@@ -271,6 +178,7 @@ impl<P: Platform> Device<P> {
         match event {
             Event::Tick => {}
             Event::TimeAnswer(datagram) => self.time_answer(now, datagram),
+            Event::TimeSent => self.clock.sent(now),
             Event::TimeUnreachable => self.clock.unreachable(now),
             Event::Connected { handshake_ms } => self.connected(now, handshake_ms),
             Event::Disconnected(failure) => self.disconnected(now, failure),
@@ -299,11 +207,11 @@ impl<P: Platform> Device<P> {
                 if let Err(fault) = reading {
                     self.note(Note::Sensor(fault));
                 }
+                let lost = self.telemetry.lost();
                 self.telemetry.reading(reading);
-                if self.telemetry.lost() > 0 && self.lost_noted == 0 {
+                if self.telemetry.lost() > lost && !core::mem::replace(&mut self.lost_noted, true) {
                     self.note(Note::Overflow);
                 }
-                self.lost_noted = self.telemetry.lost();
             }
             Event::Shutdown => self.stop(now),
         }
@@ -317,7 +225,9 @@ impl<P: Platform> Device<P> {
         if self.life != Life::Running {
             return self.poll_stop();
         }
-        if let Some(time) = self.time_set.take() {
+        if core::mem::take(&mut self.time_set)
+            && let Some(time) = self.clock.time(now)
+        {
             return Some(Command::SetClock(time));
         }
         if self.clock.wants_to_ask(now)
@@ -326,11 +236,15 @@ impl<P: Platform> Device<P> {
             let server = self.configuration.time_servers.get(query.server)?;
             return Some(Command::QueryTime { server, packet: query.packet });
         }
+        self.telemetry.poll_report(now);
         if self.telemetry.poll_sample(now) {
             return Some(Command::Sample);
         }
         self.check_patience(now);
         if let Some(request) = self.session.poll_output(now, self.clock.is_plausible(now)) {
+            if request == Request::Connect {
+                self.clock.attempt();
+            }
             return Some(self.session_command(request));
         }
         // A note that patience has just made is not to wait for the next event.
@@ -348,13 +262,18 @@ impl<P: Platform> Device<P> {
 
     /// When the device next wants [`Event::Tick`], if nothing happens before.
     pub fn next_deadline(&self, now: Uptime) -> Uptime {
-        let running = self.session.is_running();
-        let mut next = self.clock.next_deadline().min(self.telemetry.next_deadline(running));
+        if self.life != Life::Running {
+            return Uptime(u64::MAX);
+        }
+        let mut next = self.clock.next_deadline().min(self.telemetry.next_deadline());
         if let Some(deadline) = self.session.next_deadline(self.clock.is_plausible(now)) {
             next = next.min(deadline);
         }
-        if running {
+        if self.session.is_running() && !self.outbox.is_full() {
             next = next.min(self.state_due);
+            if self.backlog.head().is_some() && now < self.backlog_retry {
+                next = next.min(self.backlog_retry);
+            }
         }
         if let Some(oldest) = self.outbox.oldest() {
             next = next.min(oldest.after(self.session.answer_timeout_ms()));
@@ -370,12 +289,11 @@ impl<P: Platform> Device<P> {
     /// A random number; the largest, for the longest wait, where the generator fails.
     fn random(&mut self) -> u32 {
         let mut bytes = [0; 4];
-        match self.platform.fill(&mut bytes) {
-            Ok(()) => u32::from_le_bytes(bytes),
-            Err(_) => {
-                self.note(Note::Entropy);
-                u32::MAX
-            }
+        if self.platform.fill(&mut bytes).is_ok() {
+            u32::from_le_bytes(bytes)
+        } else {
+            self.note(Note::Entropy);
+            u32::MAX
         }
     }
 
@@ -389,10 +307,11 @@ impl<P: Platform> Device<P> {
     fn time_answer(&mut self, now: Uptime, datagram: &[u8]) {
         match self.clock.answer(now, datagram) {
             Ok(Some(set)) => {
-                self.time_set = self.clock.time(now);
+                self.time_set = true;
                 self.note(Note::Time(set));
             }
-            Ok(None) => {}
+            // Anybody can send what answers no request: it is counted, and does not fill the log.
+            Ok(None) | Err(TimeError::Unasked | TimeError::Originate | TimeError::Length) => {}
             Err(error) => self.note(Note::TimeRefused(error)),
         }
     }
@@ -417,11 +336,20 @@ impl<P: Platform> Device<P> {
         self.hello.handshake_ms = handshake_ms;
         self.hello_due = true;
         self.state_due = now;
-        if let Some(floor) = self.clock.confirm(now)
-            && self.time_stored.is_none_or(|last| now.since(last) >= TIME_STORE_PERIOD_MS)
+        self.lost_noted = false;
+        self.clock.confirm(now);
+        self.store_time(now);
+    }
+
+    /// Stores the confirmed time, now and then.
+    fn store_time(&mut self, now: Uptime) {
+        if self.time_stored.is_none_or(|last| now.since(last) >= TIME_STORE_PERIOD_MS)
+            && let Some(floor) = self.clock.floor(now)
         {
-            self.time_stored = Some(now);
             let result = self.platform.write(Key::Time, &floor.0.to_le_bytes());
+            if result.is_ok() {
+                self.time_stored = Some(now);
+            }
             self.stored(result);
         }
     }
@@ -446,7 +374,8 @@ impl<P: Platform> Device<P> {
 
     /// Ends a connection whose other side does not answer in time.
     fn check_patience(&mut self, now: Uptime) {
-        let unanswered = self.outbox.oldest().is_some_and(|at| now.since(at) >= self.session.answer_timeout_ms());
+        let unanswered =
+            self.outbox.oldest().is_some_and(|at| now.since(at) >= self.session.answer_timeout_ms());
         let overdue = if unanswered { Some(Failure::AckTimeout) } else { self.session.overdue(now) };
         if let Some(failure) = overdue {
             let random = self.random();
@@ -479,15 +408,19 @@ impl<P: Platform> Device<P> {
     /// The next message, in the buffer: hello first, then the state, then what former boots left, then telemetry.
     fn poll_message(&mut self, now: Uptime) -> Option<(u16, Channel, usize)> {
         if core::mem::take(&mut self.hello_due) {
+            self.hello.previous = self.ends.0.first().copied();
             let len = self.hello.encode(&mut self.buffer).ok()?;
             return Some((self.outbox.send(Kind::Hello, now), Channel::Hello, len));
         }
         if now >= self.state_due {
             self.state_due = now.after(STATE_PERIOD_MS);
+            self.store_time(now);
             let len = self.state(now).encode(&mut self.buffer).ok()?;
             return Some((self.outbox.send(Kind::State, now), Channel::State, len));
         }
-        while let Some(slot) = self.backlog.head() {
+        while let Some(slot) = self.backlog.head()
+            && now >= self.backlog_retry
+        {
             if self.outbox.has(Kind::Backlog(slot)) {
                 return None;
             }
@@ -495,6 +428,11 @@ impl<P: Platform> Device<P> {
                 Ok(Some(bytes)) => {
                     let len = bytes.len();
                     return Some((self.outbox.send(Kind::Backlog(slot), now), Channel::Telemetry, len));
+                }
+                // The medium may be better later; what is damaged will not be.
+                Err(error @ (StorageError::Medium | StorageError::Full)) => {
+                    self.stored(Err(error));
+                    self.backlog_retry = now.after(BACKLOG_RETRY_MS);
                 }
                 unreadable => {
                     let unreadable = unreadable.map(|_| ());
@@ -505,7 +443,7 @@ impl<P: Platform> Device<P> {
             }
         }
         let clock = &self.clock;
-        let batch = self.telemetry.poll_batch(now, |at| clock.time(at))?;
+        let batch = self.telemetry.poll_batch(|at| clock.time(at))?;
         let len = batch.encode(&mut self.buffer).ok()?;
         let token = self.outbox.send(Kind::Telemetry, now);
         self.telemetry.published(token, batch.samples.len());
@@ -519,29 +457,42 @@ impl<P: Platform> Device<P> {
                 let removed = self.backlog.remove(slot, &mut self.platform);
                 self.stored(removed);
             }
-            Some(Kind::Hello | Kind::State) | None => {}
+            Some(Kind::Hello) => self.end_is_known(),
+            Some(Kind::State) | None => {}
+        }
+    }
+
+    /// The service knows how a former boot ended; where there are more, it is told of the next.
+    fn end_is_known(&mut self) {
+        if self.hello.previous.is_some() && self.hello.previous == self.ends.0.first().copied() {
+            self.ends.0.remove(0);
+            let stored = write_ends(&mut self.platform, &self.ends);
+            self.stored(stored);
+            self.hello_due = !self.ends.0.is_empty();
         }
     }
 
     /// Keeps what is not delivered and closes. How the boot ended is written last: where power fails before, the next
     /// boot says that nobody knows.
-    fn stop(&mut self, _now: Uptime) {
+    fn stop(&mut self, now: Uptime) {
         self.life = Life::Stopping;
         self.session.close();
         self.telemetry.disconnected();
         let kept = self.keep_samples();
         self.stored(kept);
-        let ended = PreviousBoot { boot: self.hello.boot, next_seq: self.telemetry.next_seq() };
-        let mut buffer = [0; PREVIOUS_BYTES_MAX];
-        let written = match ended.encode(&mut buffer) {
-            Ok(len) => self.platform.write(Key::Ended, buffer.get(..len).unwrap_or_default()),
-            Err(_) => Err(StorageError::TooLong),
-        };
-        self.stored(written);
+        if let Some(floor) = self.clock.floor(now) {
+            let stored = self.platform.write(Key::Time, &floor.0.to_le_bytes());
+            self.stored(stored);
+        }
+        self.ends.push(PreviousBoot { boot: self.hello.boot, next_seq: self.telemetry.next_seq() });
+        let stored = write_ends(&mut self.platform, &self.ends);
+        self.stored(stored);
     }
 
     fn keep_samples(&mut self) -> Result<(), StorageError> {
-        self.backlog.compact(&mut self.platform)?;
+        // Where there is no room before what is there, there may be some behind it.
+        let compacted = self.backlog.compact(&mut self.platform);
+        self.stored(compacted);
         let clock = &self.clock;
         while let Some(batch) = self.telemetry.drain(|at| clock.time(at)) {
             let len = batch.encode(&mut self.buffer).map_err(|_| StorageError::TooLong)?;
@@ -575,13 +526,21 @@ fn count_boot<P: Platform>(platform: &mut P) -> Result<u32, StorageError> {
     Ok(boot as u32)
 }
 
-/// How the last boot ended. It is forgotten at once: a boot that ends without a word must not inherit it.
-fn take_end<P: Platform>(platform: &mut P) -> Result<Option<PreviousBoot>, StorageError> {
+/// How former boots ended, as far as the service has not been told.
+fn read_ends<P: Platform>(platform: &mut P) -> Result<PreviousBoots, StorageError> {
     let mut buffer = [0; PREVIOUS_BYTES_MAX];
-    let end = platform.read(Key::Ended, &mut buffer)?.and_then(|bytes| PreviousBoot::decode(bytes).ok());
-    platform.remove(Key::Ended)?;
-    Ok(end)
+    match platform.read(Key::Ended, &mut buffer)? {
+        None => Ok(PreviousBoots::default()),
+        Some(bytes) => PreviousBoots::decode(bytes).map_err(|_| StorageError::Corrupt),
+    }
 }
 
-#[cfg(test)]
-mod tests;
+fn write_ends<P: Platform>(platform: &mut P, ends: &PreviousBoots) -> Result<(), StorageError> {
+    if ends.0.is_empty() {
+        return platform.remove(Key::Ended);
+    }
+    let mut buffer = [0; PREVIOUS_BYTES_MAX];
+    // PREVIOUS_BYTES_MAX holds the longest list.
+    let len = ends.encode(&mut buffer).map_err(|_| StorageError::TooLong)?;
+    platform.write(Key::Ended, buffer.get(..len).ok_or(StorageError::TooLong)?)
+}

@@ -8,19 +8,23 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod backlog;
 mod backoff;
 pub mod clock;
 pub mod config;
 mod device;
+pub mod fuzz;
+mod interface;
 pub mod note;
 mod outbox;
 pub mod platform;
 pub mod session;
 pub mod telemetry;
 
-pub use device::{BootInfo, Command, Device, Event, StartError};
+pub use device::{Device, STATE_PERIOD_MS, TIME_STORE_PERIOD_MS};
+pub use interface::{BootInfo, Command, Event, StartError};
 pub use note::Note;
 pub use platform::{Entropy, EntropyError, Key, KeyValue, Platform, StorageError, Uptime};
 pub use session::Policy;

@@ -45,7 +45,9 @@ impl fmt::Display for Note {
             Self::Connected { handshake_ms } => write!(f, "connected to the service in {handshake_ms} ms"),
             Self::Disconnected(failure) => write!(f, "not connected: {failure} ({})", failure.as_str()),
             Self::Sensor(fault) => write!(f, "no measurement: {fault}"),
-            Self::Overflow => f.write_str("too many samples wait for the service: the oldest are dropped and counted"),
+            Self::Overflow => {
+                f.write_str("too many samples wait for the service: the oldest are dropped and counted")
+            }
             Self::MessageRefused => f.write_str("a message from the service was refused"),
             Self::Storage(error) => write!(f, "storage: {error}"),
             Self::Entropy => f.write_str("the random generator gives no numbers"),

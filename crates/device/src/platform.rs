@@ -29,7 +29,7 @@ pub const BACKLOG_SLOTS: u8 = 20;
 pub enum Key {
     /// Number of the last boot: 8 bytes, little endian.
     Boot,
-    /// How the last boot ended, where it ended in an orderly way: JSON.
+    /// How former boots ended that ended in an orderly way, until the service knows: JSON.
     Ended,
     /// Last time that a verified connection confirmed, milliseconds since 1970: 8 bytes, little endian.
     Time,

@@ -80,12 +80,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A session that may connect at once. `keep_alive_s` is MQTT's keep-alive: silence of one and a half of it is a
+    /// A session that connects within the backoff's floor, at a random point of it. `keep_alive_s` is MQTT's keep-alive: silence of one and a half of it is a
     /// failure (the same bound that MQTT 3.1.1, section 3.1.2.10, gives the server).
-    pub(crate) fn new(policy: Policy, keep_alive_s: u32) -> Self {
+    pub(crate) fn new(mut policy: Policy, keep_alive_s: u32, now: Uptime, random: u32) -> Self {
+        // A floor of 0 would storm the service.
+        policy.backoff_floor_ms = policy.backoff_floor_ms.max(1);
+        // A fleet that gets its power back at one instant does not come at one instant.
+        let first = (u64::from(policy.backoff_floor_ms) * u64::from(random)) >> 32;
         Self {
             policy,
-            phase: Phase::Waiting { until: Uptime(0) },
+            phase: Phase::Waiting { until: now.after(first) },
             backoff: Backoff::new(policy.backoff_floor_ms, policy.backoff_cap_ms),
             silence_ms: u64::from(keep_alive_s) * 1_500,
             drop_link: false,
@@ -164,7 +168,7 @@ impl Session {
 
     /// Closes for good.
     pub(crate) fn close(&mut self) {
-        self.drop_link = self.is_up();
+        self.drop_link |= self.is_up();
         self.phase = Phase::Closed;
     }
 

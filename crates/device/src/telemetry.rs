@@ -6,6 +6,7 @@
 //! lost samples is exact: what was sent may have arrived, and stays until that is known.
 
 use crate::platform::Uptime;
+use core::borrow::BorrowMut;
 use heapless::Deque;
 use protocol::telemetry::BATCH_SAMPLES_MAX;
 use protocol::{Batch, EpochMillis, Measurement, Sample, SensorFault};
@@ -26,10 +27,30 @@ struct Held {
     reading: Result<Measurement, SensorFault>,
 }
 
-/// A sample that was sent, with the count of lost samples that went with it.
+/// The place for the samples that wait. By far the largest part of a device: a port whose stack is small keeps it in static
+/// memory and hands it over by reference.
+#[derive(Debug)]
+pub struct Ring(Deque<Held, RING_SAMPLES>);
+
+impl Ring {
+    /// An empty ring.
+    pub const fn new() -> Self {
+        Self(Deque::new())
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A sample that was sent, with the time and the count of lost samples that went with it: when it is sent again it says the
+/// same, whatever the clock has done meanwhile.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     held: Held,
+    time: Option<EpochMillis>,
     lost: u32,
 }
 
@@ -42,12 +63,12 @@ struct Flight {
 
 /// The samples of this boot.
 #[derive(Debug)]
-pub(crate) struct Telemetry {
+pub(crate) struct Telemetry<R> {
     boot: u32,
     sample_period: u64,
     report_period: u64,
     next_seq: u32,
-    waiting: Deque<Held, RING_SAMPLES>,
+    waiting: R,
     sent: Deque<Sent, SENT_SAMPLES>,
     flights: Deque<Flight, BATCHES_IN_FLIGHT>,
     lost: u32,
@@ -59,15 +80,16 @@ pub(crate) struct Telemetry {
     asked: Option<Uptime>,
 }
 
-impl Telemetry {
-    /// Starts with a sample at `now`. Periods in milliseconds, at least 1.
-    pub(crate) fn new(boot: u32, sample_period: u32, report_period: u32, now: Uptime) -> Self {
+impl<R: BorrowMut<Ring>> Telemetry<R> {
+    /// Starts with a sample at `now` and an empty `ring`. Periods in milliseconds, at least 1.
+    pub(crate) fn new(mut ring: R, boot: u32, sample_period: u32, report_period: u32, now: Uptime) -> Self {
+        ring.borrow_mut().0.clear();
         Self {
             boot,
             sample_period: u64::from(sample_period.max(1)),
             report_period: u64::from(report_period.max(1)),
             next_seq: 0,
-            waiting: Deque::new(),
+            waiting: ring,
             sent: Deque::new(),
             flights: Deque::new(),
             lost: 0,
@@ -79,9 +101,17 @@ impl Telemetry {
         }
     }
 
+    fn ring(&self) -> &Deque<Held, RING_SAMPLES> {
+        &self.waiting.borrow().0
+    }
+
+    fn ring_mut(&mut self) -> &mut Deque<Held, RING_SAMPLES> {
+        &mut self.waiting.borrow_mut().0
+    }
+
     /// Samples that wait for delivery or acknowledgement.
     pub(crate) fn held(&self) -> usize {
-        self.waiting.len() + self.sent.len()
+        self.ring().len() + self.sent.len()
     }
 
     /// Samples dropped since start.
@@ -117,13 +147,15 @@ impl Telemetry {
         let Some(at) = self.asked.take() else { return };
         self.faults = self.faults.saturating_add(u32::from(reading.is_err()));
         let held = Held { seq: self.next_seq, at, reading };
-        // Four billion samples are 13 years at ten a second; the sequence then stands still instead of starting over.
-        self.next_seq = self.next_seq.saturating_add(1);
-        if self.waiting.is_full() {
-            self.waiting.pop_front();
+        // Four billion samples are seven years at twenty a second without a restart: then nothing more is taken, because a
+        // number that is there twice would be worse.
+        let Some(next_seq) = self.next_seq.checked_add(1) else { return };
+        self.next_seq = next_seq;
+        if self.ring().is_full() {
+            self.ring_mut().pop_front();
             self.lost = self.lost.saturating_add(1);
         }
-        let kept = self.waiting.push_back(held);
+        let kept = self.ring_mut().push_back(held);
         debug_assert!(kept.is_ok());
     }
 
@@ -141,34 +173,34 @@ impl Telemetry {
         self.flights.iter().map(|flight| flight.samples).sum()
     }
 
-    /// The next batch to publish, if one is due; [`Self::published`] must follow.
-    pub(crate) fn poll_batch(
-        &mut self,
-        now: Uptime,
-        time: impl Fn(Uptime) -> Option<EpochMillis>,
-    ) -> Option<Batch> {
+    /// Notes that a report is due, also while nothing can be sent.
+    pub(crate) fn poll_report(&mut self, now: Uptime) {
         if now >= self.next_report {
             self.flush = true;
             self.next_report = next_on_grid(self.next_report, self.report_period, now);
         }
+    }
+
+    /// The next batch to publish, if one is due; [`Self::published`] must follow.
+    pub(crate) fn poll_batch(&mut self, time: impl Fn(Uptime) -> Option<EpochMillis>) -> Option<Batch> {
         if self.flights.is_full() {
             return None;
         }
         let in_flight = self.in_flight();
         if self.sent.len() == in_flight {
-            self.flush &= !self.waiting.is_empty();
-            if !self.flush && self.waiting.len() < BATCH_SAMPLES_MAX {
+            self.flush &= !self.ring().is_empty();
+            if !self.flush && self.ring().len() < BATCH_SAMPLES_MAX {
                 return None;
             }
             // Both batches in flight fit into `sent`, and one more is only asked for below that.
             while self.sent.len() < in_flight + BATCH_SAMPLES_MAX
-                && let Some(held) = self.waiting.front().copied()
-                && self.sent.push_back(Sent { held, lost: self.lost }).is_ok()
+                && let Some(held) = self.ring().front().copied()
+                && self.sent.push_back(Sent { held, time: time(held.at), lost: self.lost }).is_ok()
             {
-                self.waiting.pop_front();
+                self.ring_mut().pop_front();
             }
         }
-        batch(self.boot, self.sent.iter().skip(in_flight).copied(), time)
+        batch(self.boot, self.sent.iter().skip(in_flight).copied())
     }
 
     /// The batch just polled is on its way with `token` and has `samples` samples.
@@ -193,19 +225,23 @@ impl Telemetry {
     /// Gives up every sample as batches, oldest first, for the flash: the device stops.
     pub(crate) fn drain(&mut self, time: impl Fn(Uptime) -> Option<EpochMillis>) -> Option<Batch> {
         let lost = self.lost;
-        let all = self.sent.iter().copied().chain(self.waiting.iter().map(|held| Sent { held: *held, lost }));
-        let batch = batch(self.boot, all, time)?;
+        let all = self.sent.iter().copied().chain(self.ring().iter().map(|held| Sent {
+            held: *held,
+            time: time(held.at),
+            lost,
+        }));
+        let batch = batch(self.boot, all)?;
         for _ in 0..batch.samples.len() {
             if self.sent.pop_front().is_none() {
-                self.waiting.pop_front();
+                self.ring_mut().pop_front();
             }
         }
         Some(batch)
     }
 
     /// When the next sample or report is due.
-    pub(crate) fn next_deadline(&self, connected: bool) -> Uptime {
-        if connected { self.next_sample.min(self.next_report) } else { self.next_sample }
+    pub(crate) fn next_deadline(&self) -> Uptime {
+        self.next_sample.min(self.next_report)
     }
 }
 
@@ -214,24 +250,22 @@ fn next_on_grid(last: Uptime, period: u64, now: Uptime) -> Uptime {
     last.after(period.saturating_mul(now.since(last) / period + 1))
 }
 
-/// As many of `samples` as one batch may hold: consecutive, and with one count of losses.
-fn batch(
-    boot: u32,
-    samples: impl Iterator<Item = Sent>,
-    time: impl Fn(Uptime) -> Option<EpochMillis>,
-) -> Option<Batch> {
+/// As many of `samples` as one batch may hold: consecutive, on one time scale, and with one count of losses.
+fn batch(boot: u32, samples: impl Iterator<Item = Sent>) -> Option<Batch> {
     let mut samples = samples.peekable();
     let first = *samples.peek()?;
     let mut batch = Batch {
         boot,
         seq: first.held.seq,
-        time: time(first.held.at),
+        time: first.time,
         lost: first.lost,
         samples: heapless::Vec::new(),
     };
-    for (sent, seq) in samples.zip(first.held.seq..) {
-        let after_ms = u32::try_from(sent.held.at.since(first.held.at));
-        let (true, true, Ok(after_ms)) = (sent.held.seq == seq, sent.lost == first.lost, after_ms) else { break };
+    for (sent, seq) in samples.zip(first.held.seq..=u32::MAX) {
+        let after = sent.held.at.since(first.held.at);
+        let same_time = sent.time == first.time.map(|time| time.offset(after as i64));
+        let consecutive = sent.held.seq == seq && sent.lost == first.lost && same_time;
+        let (true, Ok(after_ms)) = (consecutive, u32::try_from(after)) else { break };
         if batch.samples.push(Sample { after_ms, reading: sent.held.reading }).is_err() {
             break;
         }

@@ -2,6 +2,7 @@
 
 use crate::json::{self, DecodeError, EncodeError, check_version};
 use crate::{DeviceId, Name, PROTOCOL_VERSION, ResetCause};
+use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Longest hello in bytes.
@@ -32,8 +33,10 @@ pub struct Hello {
     pub boot: u32,
     /// Why it started.
     pub reset: ResetCause,
-    /// How the boot before ended, where it ended in an orderly way. `None` after a power cut, a watchdog or a crash: its
-    /// unsent samples are then lost, and nobody knows how many they were.
+    /// How a former boot ended that ended in an orderly way and of which the service has not been told. `None` where there is
+    /// none: after a power cut, a watchdog or a crash nobody knows how many unsent samples were lost. Where several wait, a
+    /// hello goes out for each.
+    #[serde(deserialize_with = "json::nullable")]
     pub previous: Option<PreviousBoot>,
     /// Number of this connection within the boot, from 1.
     pub connection: u32,
@@ -41,18 +44,34 @@ pub struct Hello {
     pub handshake_ms: u32,
 }
 
-/// Longest [`PreviousBoot`] in bytes.
-pub const PREVIOUS_BYTES_MAX: usize = 48;
+/// Most boots whose end is remembered until the service knows of it: that many restarts in a row without a connection.
+pub const PREVIOUS_MAX: usize = 4;
 
-impl PreviousBoot {
-    /// Writes it as JSON into `buffer` ([`PREVIOUS_BYTES_MAX`] bytes always suffice); gives its length in bytes.
-    pub fn encode(&self, buffer: &mut [u8]) -> Result<usize, EncodeError> {
-        json::encode(self, buffer)
+/// Longest list of [`PreviousBoot`] in bytes.
+pub const PREVIOUS_BYTES_MAX: usize = 48 * PREVIOUS_MAX;
+
+/// The ends of former boots, oldest first, as the device stores them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PreviousBoots(pub Vec<PreviousBoot, PREVIOUS_MAX>);
+
+impl PreviousBoots {
+    /// Adds the newest; the oldest goes where there are too many.
+    pub fn push(&mut self, previous: PreviousBoot) {
+        if self.0.is_full() {
+            self.0.remove(0);
+        }
+        let kept = self.0.push(previous);
+        debug_assert!(kept.is_ok());
     }
 
-    /// Reads one of at most [`PREVIOUS_BYTES_MAX`] bytes.
+    /// Writes them as JSON into `buffer` ([`PREVIOUS_BYTES_MAX`] bytes always suffice); gives their length in bytes.
+    pub fn encode(&self, buffer: &mut [u8]) -> Result<usize, EncodeError> {
+        json::encode(&self.0, buffer)
+    }
+
+    /// Reads a list of at most [`PREVIOUS_BYTES_MAX`] bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        json::decode(bytes, PREVIOUS_BYTES_MAX)
+        json::decode(bytes, PREVIOUS_BYTES_MAX).map(Self)
     }
 }
 
@@ -93,7 +112,7 @@ mod tests {
     use std::string::ToString;
 
     fn hello() -> impl Strategy<Value = Hello> {
-        let name = "[ -!#-\\[\\]-~]{0,32}";
+        let name = "[A-Za-z0-9._+/@-]{0,32}";
         let head = ("[A-Za-z0-9_-]{1,32}", name, name, 0..ResetCause::ALL.len());
         (head, any::<u32>(), any::<Option<(u32, u32)>>(), any::<u32>(), any::<u32>()).prop_map(
             |((id, firmware, board, reset), boot, previous, connection, handshake_ms)| Hello {
@@ -125,10 +144,17 @@ mod tests {
 
     #[test]
     fn the_longest_hello_fits() {
-        let long: Name = core::iter::repeat_n('x', crate::NAME_MAX).collect();
-        let mut hello = Hello::new(DeviceId::new(&long).unwrap(), long.clone(), long, u32::MAX, ResetCause::PowerOn);
+        let long = Name::try_from("x".repeat(crate::NAME_MAX).as_str()).unwrap();
+        let mut hello =
+            Hello::new(DeviceId::new(&long).unwrap(), long.clone(), long, u32::MAX, ResetCause::PowerOn);
         hello.previous = Some(PreviousBoot { boot: u32::MAX, next_seq: u32::MAX });
-        assert!(hello.previous.unwrap().encode(&mut [0; PREVIOUS_BYTES_MAX]).is_ok());
+        let mut ends = PreviousBoots::default();
+        for _ in 0..=PREVIOUS_MAX {
+            ends.push(hello.previous.unwrap());
+        }
+        let mut buffer = [0; PREVIOUS_BYTES_MAX];
+        let len = ends.encode(&mut buffer).unwrap();
+        assert_eq!((ends.0.len(), PreviousBoots::decode(&buffer[..len])), (PREVIOUS_MAX, Ok(ends)));
         (hello.connection, hello.handshake_ms) = (u32::MAX, u32::MAX);
         assert!(hello.encode(&mut [0; HELLO_BYTES_MAX]).is_ok());
     }
@@ -144,6 +170,8 @@ mod tests {
             ("\"board\":\"b\"", "\"board\":\"012345678901234567890123456789012\""),
             ("\"boot\":1", "\"boot\":4294967296"),
             ("null", "{\"boot\":1}"),
+            ("\"previous\":null,", ""),
+            ("0.1.0", "0.1\\u0030"),
             ("}", ",\"x\":1}"),
         ] {
             let bad = good.replacen(from, to, 1);

@@ -5,7 +5,7 @@
 
 use crate::PROTOCOL_VERSION;
 use core::fmt;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The message does not fit into the buffer given for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,31 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], max: usize) -> Res
     if bytes.len() > max {
         return Err(DecodeError::TooLong { len: bytes.len(), max });
     }
+    if has_empty_element(bytes) {
+        return Err(DecodeError::Syntax(serde_json_core::de::Error::ExpectedSomeValue));
+    }
     serde_json_core::from_slice(bytes).map(|(message, _)| message).map_err(DecodeError::Syntax)
+}
+
+/// True for `[,`, which the parser would take for an empty beginning of a list. No text in our messages may have a bracket.
+pub(crate) fn has_empty_element(bytes: &[u8]) -> bool {
+    let mut after_bracket = false;
+    for byte in bytes {
+        match byte {
+            b'[' => after_bracket = true,
+            b',' if after_bracket => return true,
+            b' ' | b'\t' | b'\n' | b'\r' => {}
+            _ => after_bracket = false,
+        }
+    }
+    false
+}
+
+/// Reads a field that may be `null` but not missing.
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
 }
 
 /// Refuses any version but ours.

@@ -5,12 +5,15 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod config;
+mod endpoint;
 pub mod fuzz;
 pub mod hello;
 pub mod id;
 mod json;
+mod name;
 pub mod reason;
 pub mod state;
 pub mod telemetry;
@@ -21,6 +24,7 @@ pub use config::{Configuration, ConfigurationError, Endpoint};
 pub use hello::{Hello, PreviousBoot};
 pub use id::{DeviceId, DeviceIdError};
 pub use json::{DecodeError, EncodeError};
+pub use name::{NAME_MAX, Name, NameError};
 pub use reason::{Failure, ResetCause};
 pub use state::{ClockQuality, State};
 pub use telemetry::{Batch, Measurement, Sample, SensorFault};
@@ -29,9 +33,3 @@ pub use topic::{Channel, Topic};
 
 /// Version of the messages in this crate, carried as `v` in each of them. A message with another version is refused.
 pub const PROTOCOL_VERSION: u8 = 1;
-
-/// Longest text for a firmware version or a board name, in bytes: `v255.255.65535+4294967295` is 25.
-pub const NAME_MAX: usize = 32;
-
-/// A short name such as a firmware version or a board.
-pub type Name = heapless::String<NAME_MAX>;

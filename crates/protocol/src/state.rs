@@ -28,6 +28,7 @@ pub struct State {
     /// Number of this boot.
     pub boot: u32,
     /// When this was said.
+    #[serde(deserialize_with = "json::nullable")]
     pub t: Option<EpochMillis>,
     /// Seconds since start.
     pub uptime_s: u32,
@@ -54,6 +55,7 @@ pub struct State {
     /// Attempts to connect that failed since start.
     pub failures: u32,
     /// Why the last connection ended or failed.
+    #[serde(deserialize_with = "json::nullable")]
     pub last_failure: Option<Failure>,
     /// Messages from the service that were refused since start.
     pub refused: u32,
@@ -102,11 +104,12 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use proptest::prelude::*;
 
     fn longest() -> State {
-        let mut state = State::new(core::iter::repeat_n('x', crate::NAME_MAX).collect(), u32::MAX);
+        let mut state = State::new(Name::try_from("x".repeat(crate::NAME_MAX).as_str()).unwrap(), u32::MAX);
         state.t = Some(EpochMillis(u64::MAX));
         state.clock = ClockQuality::Synchronised;
         state.last_failure = Failure::ALL.iter().copied().max_by_key(|f| f.as_str().len());

@@ -115,6 +115,7 @@ struct Wire<S> {
     v: u8,
     boot: u32,
     seq: u32,
+    #[serde(deserialize_with = "json::nullable")]
     t: Option<EpochMillis>,
     lost: u32,
     s: Vec<S, BATCH_SAMPLES_MAX>,
@@ -135,7 +136,7 @@ impl Batch {
     }
 
     /// Reads a batch of at most [`BATCH_BYTES_MAX`] bytes. Refused: another version, no sample, a sequence that runs
-    /// past `u32`, the first sample not at 0 ms, samples that go back in time, values outside the sensor's range.
+    /// past `u32`, more lost samples than there were before, the first sample not at 0 ms, samples that go back in time, values outside the sensor's range.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire: Wire<RawSample> = json::decode(bytes, BATCH_BYTES_MAX)?;
         check_version(wire.v)?;
@@ -143,8 +144,13 @@ impl Batch {
         if first.after_ms != 0 {
             return Err(DecodeError::Inconsistent("the first sample of a batch is at 0 ms"));
         }
-        if wire.seq.checked_add(wire.s.len() as u32 - 1).is_none() {
-            return Err(DecodeError::Inconsistent("the sequence numbers of a batch end at 4294967295"));
+        if wire.seq.checked_add(wire.s.len() as u32).is_none() {
+            return Err(DecodeError::Inconsistent("the sequence numbers of a batch end below 4294967295"));
+        }
+        if wire.lost > wire.seq {
+            return Err(DecodeError::Inconsistent(
+                "no more samples can be lost than there were before the batch",
+            ));
         }
         if !wire.s.is_sorted_by_key(|sample| sample.after_ms) {
             return Err(DecodeError::Inconsistent("the samples of a batch are in order of time"));
@@ -154,8 +160,10 @@ impl Batch {
     }
 
     /// Each sample with its sequence number and time.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, Option<EpochMillis>, Result<Measurement, SensorFault>)> + '_ {
-        (self.seq..).zip(&self.samples).map(|(seq, sample)| {
+    pub fn iter(
+        &self,
+    ) -> impl Iterator<Item = (u32, Option<EpochMillis>, Result<Measurement, SensorFault>)> + '_ {
+        (self.seq..=u32::MAX).zip(&self.samples).map(|(seq, sample)| {
             (seq, self.time.map(|t| t.offset(i64::from(sample.after_ms))), sample.reading)
         })
     }
@@ -193,7 +201,9 @@ impl RawSample {
     fn check(self) -> Result<Sample, DecodeError> {
         let reading = match self.reading {
             Ok((temperature, humidity, pressure)) => Ok(Measurement::new(temperature, humidity, pressure)
-                .map_err(|_| DecodeError::Inconsistent("a value lies outside what the sensor can measure"))?),
+                .map_err(|_| {
+                    DecodeError::Inconsistent("a value lies outside what the sensor can measure")
+                })?),
             Err(fault) => Err(fault),
         };
         Ok(Sample { after_ms: self.after_ms, reading })

@@ -20,6 +20,7 @@ impl EpochMillis {
     }
 
     /// This point moved by `millis`, which may be negative; held at the epoch and at the end of the range.
+    #[must_use]
     pub const fn offset(self, millis: i64) -> Self {
         Self(self.0.saturating_add_signed(millis))
     }
@@ -37,7 +38,8 @@ impl fmt::Display for EpochMillis {
         let days = self.0 / 86_400_000 + 719_468;
         let era = days / 146_097;
         let day_of_era = days % 146_097;
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;

@@ -104,9 +104,7 @@ pub struct Answer {
 
 /// A big-endian 32-bit word of the header.
 fn word(packet: &[u8; PACKET_LEN], at: usize) -> u32 {
-    let mut bytes = [0; 4];
-    bytes.copy_from_slice(&packet[at..at + 4]);
-    u32::from_be_bytes(bytes)
+    packet.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 /// An NTP timestamp as time since 1970. Seconds with the top bit clear belong to the era that starts in 2036

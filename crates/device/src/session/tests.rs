@@ -1,0 +1,177 @@
+use super::*;
+
+const POLICY: Policy = Policy {
+    backoff_floor_ms: 1_000,
+    backoff_cap_ms: 60_000,
+    healthy_ms: 30_000,
+    connect_timeout_ms: 10_000,
+    answer_timeout_ms: 5_000,
+};
+const KEEP_ALIVE_S: u32 = 20;
+
+fn fresh() -> Session {
+    Session::new(POLICY, KEEP_ALIVE_S, Uptime(0), 0)
+}
+
+fn connecting(now: Uptime) -> Session {
+    let mut session = fresh();
+    assert_eq!(session.poll_output(now, true), Some(Request::Connect));
+    session
+}
+
+fn running(now: Uptime) -> Session {
+    let mut session = connecting(now);
+    assert!(session.connected(now));
+    assert_eq!(session.poll_output(now, true), Some(Request::Subscribe));
+    session.subscribed(now, true, 0);
+    assert!(session.is_running());
+    session
+}
+
+/// The next time at which the session wants to connect.
+fn next_attempt(session: &mut Session) -> Uptime {
+    let at = session.next_deadline(true).unwrap();
+    assert_eq!(session.poll_output(Uptime(at.0 - 1), true), None);
+    assert_eq!(session.poll_output(at, true), Some(Request::Connect));
+    at
+}
+
+#[test]
+fn there_is_no_connection_before_the_time_is_plausible() {
+    let mut session = fresh();
+    assert_eq!(session.poll_output(Uptime(0), false), None);
+    assert_eq!(session.next_deadline(false), None);
+    assert_eq!(session.poll_output(Uptime(9), true), Some(Request::Connect));
+    assert_eq!(session.poll_output(Uptime(9), true), None, "one attempt at a time");
+}
+
+#[test]
+fn connack_then_suback_then_running() {
+    let mut session = connecting(Uptime(0));
+    assert!(!session.is_running());
+    session.subscribed(Uptime(1), true, 0);
+    assert!(!session.is_running(), "a SUBACK before CONNACK counts for nothing");
+    assert!(session.connected(Uptime(2)));
+    assert!(!session.is_running());
+    assert!(!session.connected(Uptime(3)), "a second CONNACK counts for nothing");
+    assert_eq!(session.poll_output(Uptime(3), true), Some(Request::Subscribe));
+    assert_eq!(session.poll_output(Uptime(3), true), None);
+    session.subscribed(Uptime(4), true, 0);
+    assert!(session.is_running());
+    assert_eq!(session.connections, 1);
+}
+
+#[test]
+fn silence_in_each_phase_is_named_and_ends_the_attempt() {
+    let mut session = connecting(Uptime(0));
+    assert_eq!(session.overdue(Uptime(9_999)), None);
+    assert_eq!(session.overdue(Uptime(10_000)), Some(Failure::ConnectTimeout));
+
+    session.connected(Uptime(0));
+    assert_eq!(session.overdue(Uptime(4_999)), None);
+    assert_eq!(session.overdue(Uptime(5_000)), Some(Failure::SubscribeTimeout));
+
+    let mut session = running(Uptime(0));
+    assert_eq!(session.overdue(Uptime(29_999)), None);
+    assert_eq!(session.overdue(Uptime(30_000)), Some(Failure::KeepAlive));
+    session.heard(Uptime(10_000));
+    assert_eq!(session.overdue(Uptime(39_999)), None);
+    assert_eq!(session.next_deadline(true), Some(Uptime(40_000)));
+    session.give_up(Uptime(40_000), Failure::KeepAlive, 0);
+    assert_eq!(session.poll_output(Uptime(40_000), true), Some(Request::Disconnect));
+    assert_eq!(session.last_failure, Some(Failure::KeepAlive));
+}
+
+#[test]
+fn a_refused_subscription_ends_the_connection() {
+    let mut session = connecting(Uptime(0));
+    session.connected(Uptime(0));
+    session.subscribed(Uptime(0), false, 0);
+    assert_eq!(session.poll_output(Uptime(0), true), Some(Request::Disconnect));
+    assert_eq!(session.last_failure, Some(Failure::SubscribeRefused));
+    assert!(!session.is_up());
+}
+
+#[test]
+fn the_wait_grows_with_each_failure_and_is_never_below_the_floor() {
+    let mut session = connecting(Uptime(0));
+    let mut now = Uptime(0);
+    let mut waits = [0; 9];
+    for wait in &mut waits {
+        session.lost(now, Failure::Refused, u32::MAX);
+        let at = next_attempt(&mut session);
+        *wait = at.since(now);
+        now = at;
+    }
+    assert_eq!(waits, [1_999, 3_999, 7_999, 15_999, 31_999, 59_999, 59_999, 59_999, 59_999]);
+    session.lost(now, Failure::Refused, 0);
+    assert_eq!(next_attempt(&mut session).since(now), 1_000);
+    assert_eq!((session.failures, session.last_failure), (10, Some(Failure::Refused)));
+}
+
+#[test]
+fn only_a_healthy_connection_forgets_the_failures() {
+    for (lasted, expected) in [(29_999, 59_999), (30_000, 1_999)] {
+        let mut session = fresh();
+        for _ in 0..8 {
+            session.phase = Phase::Connecting { since: Uptime(0) };
+            session.lost(Uptime(0), Failure::Refused, u32::MAX);
+        }
+        session.phase = Phase::Running { since: Uptime(0), heard: Uptime(0) };
+        let end = Uptime(lasted);
+        session.lost(end, Failure::LinkLost, u32::MAX);
+        assert_eq!(next_attempt(&mut session).since(end), expected);
+    }
+}
+
+#[test]
+fn what_comes_late_changes_nothing() {
+    let mut session = connecting(Uptime(0));
+    session.lost(Uptime(5), Failure::Refused, 0);
+    session.lost(Uptime(6), Failure::LinkLost, 0);
+    assert!(!session.connected(Uptime(7)));
+    session.subscribed(Uptime(8), true, 0);
+    session.give_up(Uptime(9), Failure::KeepAlive, 0);
+    assert_eq!((session.failures, session.last_failure), (1, Some(Failure::Refused)));
+    assert!(!session.is_running() && !session.is_up());
+    assert_eq!(session.poll_output(Uptime(9), true), None, "no DISCONNECT for what is already gone");
+}
+
+#[test]
+fn a_closed_session_disconnects_once_and_never_comes_back() {
+    let mut session = running(Uptime(0));
+    session.close();
+    assert_eq!(session.poll_output(Uptime(1), true), Some(Request::Disconnect));
+    assert_eq!(session.poll_output(Uptime(u64::MAX), true), None);
+    assert_eq!(session.next_deadline(true), None);
+    session.lost(Uptime(2), Failure::LinkLost, 0);
+    assert_eq!(session.failures, 0);
+}
+
+#[test]
+fn a_disconnect_that_is_due_is_not_forgotten_by_closing() {
+    let mut session = connecting(Uptime(0));
+    session.connected(Uptime(0));
+    session.subscribed(Uptime(0), false, 0);
+    session.close();
+    assert_eq!(session.poll_output(Uptime(0), true), Some(Request::Disconnect));
+}
+
+#[test]
+fn the_first_attempt_comes_at_a_random_point_within_the_floor() {
+    for (random, at) in [(0, 50), (1 << 31, 550), (u32::MAX, 1_049)] {
+        let mut session = Session::new(POLICY, KEEP_ALIVE_S, Uptime(50), random);
+        assert_eq!(next_attempt(&mut session), Uptime(at));
+    }
+    let unchecked = Policy { backoff_floor_ms: 0, ..POLICY };
+    assert_eq!(Session::new(unchecked, KEEP_ALIVE_S, Uptime(0), 0).backoff.fail(0), 1);
+}
+
+#[test]
+fn a_second_suback_changes_nothing() {
+    let mut session = running(Uptime(0));
+    session.subscribed(Uptime(9_000), false, 0);
+    assert!(session.is_running());
+    session.subscribed(Uptime(9_000), true, 0);
+    assert_eq!(session.overdue(Uptime(30_000)), Some(Failure::KeepAlive), "a SUBACK restarts no timer");
+}

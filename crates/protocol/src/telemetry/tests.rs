@@ -17,9 +17,14 @@ pub fn batch() -> impl Strategy<Value = Batch> {
         samples[0].0 = 0;
         samples.into_iter().map(|(after_ms, reading)| Sample { after_ms, reading }).collect()
     });
-    (any::<u32>(), 0..=u32::MAX - BATCH_SAMPLES_MAX as u32, any::<Option<u64>>(), any::<u32>(), samples).prop_map(
-        |(boot, seq, time, lost, samples)| Batch { boot, seq, time: time.map(EpochMillis), lost, samples },
-    )
+    (any::<u32>(), 0..=u32::MAX - BATCH_SAMPLES_MAX as u32, any::<Option<u64>>(), any::<u32>(), samples)
+        .prop_map(|(boot, seq, time, lost, samples)| Batch {
+            boot,
+            seq,
+            time: time.map(EpochMillis),
+            lost: lost.min(seq),
+            samples,
+        })
 }
 
 fn encoded(batch: &Batch) -> std::vec::Vec<u8> {
@@ -81,9 +86,13 @@ fn near_misses_are_refused_by_name() {
         ("\"no_answer\"", "\"on_fire\"", "cannot be read"),
         ("null", "1", "cannot be read"),
         ("2150", "21.5", "cannot be read"),
-        ("\"seq\":1", "\"seq\":4294967295", "end at 4294967295"),
+        ("\"seq\":1", "\"seq\":4294967295", "end below 4294967295"),
         ("\"seq\":1", "\"seq\":-1", "cannot be read"),
         ("\"seq\":1,", "", "cannot be read"),
+        ("\"t\":5,", "", "cannot be read"),
+        ("[[0", "[,[0", "cannot be read"),
+        ("[0,", "[ ,0,", "cannot be read"),
+        ("\"lost\":0", "\"lost\":2", "no more samples can be lost"),
         ("\"lost\":0", "\"lost\":0,\"more\":1", "cannot be read"),
         ("[0,2150,4512,101325],[9,null,\"no_answer\"]", "", "at least one sample"),
         ("}", "}x", "cannot be read"),
@@ -93,7 +102,8 @@ fn near_misses_are_refused_by_name() {
         let error = Batch::decode(bad.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(reason), "{bad}: {error}");
     }
-    let backwards = r#"{"v":1,"boot":7,"seq":1,"t":5,"lost":0,"s":[[0,1,1,30000],[9,1,1,30000],[8,1,1,30000]]}"#;
+    let backwards =
+        r#"{"v":1,"boot":7,"seq":1,"t":5,"lost":0,"s":[[0,1,1,30000],[9,1,1,30000],[8,1,1,30000]]}"#;
     assert_eq!(
         Batch::decode(backwards.as_bytes()).unwrap_err().to_string(),
         "the samples of a batch are in order of time"
@@ -103,4 +113,13 @@ fn near_misses_are_refused_by_name() {
         Batch::decode(long.as_bytes()),
         Err(DecodeError::TooLong { len: BATCH_BYTES_MAX + 1, max: BATCH_BYTES_MAX })
     );
+}
+
+#[test]
+fn the_last_sequence_numbers_are_counted_without_overflow() {
+    let text = r#"{"v":1,"boot":7,"seq":4294967293,"t":5,"lost":0,"s":[[0,1,1,30000],[1,1,1,30000]]}"#;
+    let batch = Batch::decode(text.as_bytes()).unwrap();
+    let all: std::vec::Vec<_> = batch.iter().map(|(seq, time, _)| (seq, time.unwrap().0)).collect();
+    assert_eq!(all, [(4_294_967_293, 5), (4_294_967_294, 6)]);
+    assert!(Batch::decode(text.replace("967293", "967294").as_bytes()).is_err());
 }

@@ -1,0 +1,134 @@
+//! What a port and the device say to each other: events in, commands out. Owns the words, decides nothing.
+
+use crate::clock::sntp::PACKET_LEN;
+use crate::config::LoadError;
+use crate::note::Note;
+use crate::platform::StorageError;
+use crate::session::Policy;
+use core::fmt;
+use protocol::topic::TopicText;
+use protocol::{Endpoint, EpochMillis, Failure, Measurement, Name, ResetCause, SensorFault};
+
+/// What the port knows about this start.
+#[derive(Clone, Debug)]
+pub struct BootInfo {
+    /// Version of the firmware.
+    pub firmware: Name,
+    /// The board.
+    pub board: Name,
+    /// Why it started.
+    pub reset: ResetCause,
+    /// When the firmware was built: no time before it is believed.
+    pub build: EpochMillis,
+    /// The session's timing.
+    pub policy: Policy,
+}
+
+/// Why the device cannot start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// It has no valid configuration.
+    Configuration(LoadError),
+    /// Its store failed.
+    Storage(StorageError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(error) => error.fmt(f),
+            Self::Storage(error) => write!(f, "the device cannot start: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// What has happened outside.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Nothing: a deadline was reached.
+    Tick,
+    /// A datagram from a time server.
+    TimeAnswer(&'a [u8]),
+    /// The request for time has left just now: what came before, such as looking up the server's name, is no part of the
+    /// round trip. A port that sends at once need not say so.
+    TimeSent,
+    /// The latest request for time could not be sent or will not be answered. Not to be sent for an earlier one.
+    TimeUnreachable,
+    /// CONNACK with return code 0 has come.
+    Connected {
+        /// From the first packet to CONNACK, in milliseconds.
+        handshake_ms: u32,
+    },
+    /// The attempt to connect failed or the connection is over. Not to be sent after [`Command::Disconnect`].
+    Disconnected(Failure),
+    /// SUBACK has come.
+    Subscribed {
+        /// True where every topic is granted.
+        granted: bool,
+    },
+    /// PUBACK for this token has come.
+    Acknowledged(u16),
+    /// The service answered a ping.
+    Alive,
+    /// A message on one of the topics subscribed to.
+    Message {
+        /// Its topic.
+        topic: &'a str,
+        /// Its payload.
+        payload: &'a [u8],
+    },
+    /// The sensor's answer to [`Command::Sample`].
+    Reading(Result<Measurement, SensorFault>),
+    /// The port is going to stop or restart the device: keep what is not delivered.
+    Shutdown,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Send this datagram to a time server, from a new UDP port; hand what comes back to [`Event::TimeAnswer`].
+    QueryTime {
+        /// The server.
+        server: &'a Endpoint,
+        /// The datagram.
+        packet: [u8; PACKET_LEN],
+    },
+    /// Set the clock that certificates are checked against.
+    SetClock(EpochMillis),
+    /// Connect: TCP, TLS with the server verified, MQTT CONNECT with a clean session.
+    Connect {
+        /// Host name that the certificate must have.
+        host: &'a str,
+        /// TCP port.
+        port: u16,
+        /// MQTT client identifier.
+        client_id: &'a str,
+        /// MQTT keep-alive in seconds.
+        keep_alive_s: u16,
+        /// After this many milliseconds the device gives up by itself.
+        timeout_ms: u32,
+    },
+    /// Subscribe to these topics with QoS 1.
+    Subscribe([TopicText; 2]),
+    /// Publish with QoS 1.
+    Publish {
+        /// What [`Event::Acknowledged`] must carry. Never 0.
+        token: u16,
+        /// The topic.
+        topic: TopicText,
+        /// The payload.
+        payload: &'a [u8],
+        /// MQTT's retain flag.
+        retain: bool,
+    },
+    /// Drop the connection or the attempt. No event of it may follow.
+    Disconnect,
+    /// Ask the sensor; the answer is [`Event::Reading`], to be delivered before the next command is polled.
+    Sample,
+    /// Write this to the log.
+    Log(Note),
+    /// Everything is kept: the port may stop or restart.
+    Stopped,
+}
