@@ -1,1 +1,312 @@
-fn main() {}
+//! `simulator`: the sensor device on Linux, many of them, and the broker and time server to try them with.
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use device::Policy;
+use norflash::{Flash, Store};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use simulator::broker::Broker;
+use simulator::fleet::Fleet;
+use simulator::folder::{self, Folder};
+use simulator::port::{Port, Report, Stopper, stopper};
+use simulator::sensor::Model;
+use simulator::time_server::{Behaviour, TimeServer};
+use std::convert::Infallible;
+use std::io::{Write, stdout};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The secure sensor device on Linux.
+///
+/// Every command that serves prints one line that begins with "ready" on standard output as soon as it does, and ends in
+/// an orderly way on Ctrl-C or SIGTERM.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one enrolled device and print its log
+    Run(Run),
+    /// Run every device below a folder in one process and measure rates, latencies and memory
+    Fleet(FleetArgs),
+    /// Run a broker with mutual TLS from a CA folder (for demonstrations: no access control by topic)
+    Broker {
+        /// Folder with ca.crt, broker.key and broker.crt
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Run an SNTP server with this machine's clock (for demonstrations)
+    TimeServer {
+        #[command(flatten)]
+        listen: Listen,
+        /// Milliseconds that the answers are ahead of this machine's clock
+        #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+        offset_ms: i64,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Listen {
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "P", default_value_t = 0)]
+    port: u16,
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    address: IpAddr,
+}
+
+/// The session's timing; the defaults are those of the field.
+#[derive(Debug, Args)]
+struct Timing {
+    /// Shortest wait before a new attempt to connect, in milliseconds
+    #[arg(long = "backoff-floor-ms", value_name = "N", default_value_t = Policy::default().backoff_floor_ms)]
+    backoff_floor: u32,
+    /// Longest wait before a new attempt to connect, in milliseconds
+    #[arg(long = "backoff-cap-ms", value_name = "N", default_value_t = Policy::default().backoff_cap_ms)]
+    backoff_cap: u32,
+    /// How long a connection must last before the waits start small again, in milliseconds
+    #[arg(long = "healthy-ms", value_name = "N", default_value_t = Policy::default().healthy_ms)]
+    healthy: u32,
+}
+
+/// How the modelled sensors behave.
+#[derive(Debug, Args)]
+struct Sensing {
+    /// Seed of the modelled sensor: the same seed gives the same values
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Share of measurements that fail, from 0 to 1
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = share)]
+    fault_rate: f64,
+    /// Modelled seconds per real second, so that a day can be watched in minutes
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Folder of an enrolled device: config.json, device.key, device.crt, roots.crt
+    #[arg(long, value_name = "DIR")]
+    device: PathBuf,
+    /// File that stands for the device's flash [default: flash.bin in its folder]
+    #[arg(long, value_name = "FILE")]
+    flash: Option<PathBuf>,
+    /// Stop after this many seconds instead of on Ctrl-C
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    #[command(flatten)]
+    sensing: Sensing,
+    #[command(flatten)]
+    timing: Timing,
+}
+
+#[derive(Debug, Args)]
+struct FleetArgs {
+    /// Folder whose sub-folders are enrolled devices
+    #[arg(long, value_name = "DIR")]
+    devices: PathBuf,
+    /// Stop after this many seconds instead of on Ctrl-C
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Folder for one flash file per device [default: everything is kept in RAM and forgotten]
+    #[arg(long, value_name = "DIR")]
+    flash_dir: Option<PathBuf>,
+    /// How many devices are started in a second
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    starts_per_second: u32,
+    #[command(flatten)]
+    sensing: Sensing,
+    #[command(flatten)]
+    timing: Timing,
+}
+
+impl Timing {
+    fn policy(&self) -> Result<Policy> {
+        if self.backoff_floor == 0 || self.backoff_cap < self.backoff_floor {
+            bail!("--backoff-floor-ms must be at least 1 and not above --backoff-cap-ms");
+        }
+        Ok(Policy {
+            backoff_floor_ms: self.backoff_floor,
+            backoff_cap_ms: self.backoff_cap,
+            healthy_ms: self.healthy,
+            ..Policy::default()
+        })
+    }
+}
+
+impl Sensing {
+    fn model(&self, number: u64) -> Model {
+        let seed = self.seed.wrapping_add(number);
+        Model::new(seed).with_fault_rate(self.fault_rate).with_speed(self.speed)
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "must be from 0 to 1".to_owned())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let fits = |speed: &f64| (0.001..=1e6).contains(speed);
+    text.parse().ok().filter(fits).ok_or_else(|| "must be from 0.001 to 1000000".to_owned())
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.context("cannot start").and_then(|runtime| runtime.block_on(carry_out(cli.command)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simulator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn carry_out(command: Command) -> Result<()> {
+    match command {
+        Command::Run(args) => run(args).await,
+        Command::Fleet(args) => run_fleet(args).await,
+        Command::Broker { ca, listen } => {
+            let interrupted = interruption()?;
+            let mut broker = Broker::start(&ca, SocketAddr::new(listen.address, listen.port))?;
+            ready(&format!("broker port={}", broker.address().port()))?;
+            tokio::select! {
+                error = broker.ended() => Err(error.into()),
+                () = interrupted => Ok(()),
+            }
+        }
+        Command::TimeServer { listen, offset_ms } => {
+            let interrupted = interruption()?;
+            let address = SocketAddr::new(listen.address, listen.port);
+            let behaviour = Behaviour { offset_ms, ..Behaviour::default() };
+            let server = TimeServer::start(address, behaviour);
+            let mut server = server.await.with_context(|| format!("cannot listen on {address}"))?;
+            ready(&format!("time-server port={}", server.address().port()))?;
+            tokio::select! {
+                () = server.ended() => bail!("the time server's socket failed"),
+                () = interrupted => Ok(()),
+            }
+        }
+    }
+}
+
+async fn run(args: Run) -> Result<()> {
+    let policy = args.timing.policy()?;
+    let folder = Folder::load(&args.device)?;
+    let path = args.flash.unwrap_or_else(|| args.device.join("flash.bin"));
+    let flash = Flash::open(&path).with_context(|| format!("cannot open the flash {}", path.display()))?;
+    let mut store =
+        Store::open(flash).with_context(|| format!("cannot read the flash {}", path.display()))?;
+    folder::provision(&mut store, &folder.configuration)?;
+    let id = folder.configuration.id.clone();
+    let mut port = Port::new(folder.credentials, args.sensing.model(0));
+    port.info.policy = policy;
+    port.observer = Box::new(move |report| {
+        // A log that nobody reads (a closed pipe) is no reason to stop measuring.
+        let _unread = match report {
+            Report::Started { boot } => ready(&format!("device id={id} boot={boot}")),
+            Report::Note { .. } => line(&report.to_string()),
+            _ => Ok(()),
+        };
+    });
+    let (stop, stopped) = stopper();
+    let stop_later = stop_later(stop, args.seconds)?;
+    let summary = tokio::select! {
+        never = stop_later => match never {},
+        summary = port.run(&mut store, stopped) => summary?,
+    };
+    let state = summary.state;
+    line(&format!(
+        "stopped after {} samples: {} lost, {} kept for the next start, {} connections, {} failures",
+        summary.next_seq, state.lost, state.waiting, state.connections, state.failures
+    ))
+}
+
+async fn run_fleet(args: FleetArgs) -> Result<()> {
+    let mut fleet = Fleet::load(&args.devices)?;
+    fleet.policy = args.timing.policy()?;
+    fleet.flash_dir = args.flash_dir;
+    fleet.starts_per_second = args.starts_per_second;
+    fleet.progress = Some(Box::new(|progress| eprintln!("{progress}")));
+    let (stop, stopped) = stopper();
+    let stop_later = stop_later(stop, args.seconds)?;
+    ready(&format!("fleet devices={}", fleet.len()))?;
+    let outcome = tokio::select! {
+        never = stop_later => match never {},
+        outcome = fleet.run(|number| args.sensing.model(number), stopped) => outcome?,
+    };
+    if args.json {
+        line(&outcome.json())?;
+    } else {
+        line(&outcome.to_string())?;
+    }
+    if !outcome.broken.is_empty() {
+        bail!(
+            "{} of {} devices could not run: {}",
+            outcome.broken.len(),
+            outcome.devices,
+            outcome.broken.join("; ")
+        );
+    }
+    Ok(())
+}
+
+/// Stops devices on Ctrl-C, SIGTERM or after `seconds`. Its future never ends, so that it can stand beside theirs.
+fn stop_later(stop: Stopper, seconds: Option<u64>) -> Result<impl Future<Output = Infallible>> {
+    let interrupted = interruption()?;
+    Ok(async move {
+        match seconds {
+            Some(seconds) => {
+                let seconds = Duration::from_secs(seconds);
+                tokio::select! { () = interrupted => {}, () = tokio::time::sleep(seconds) => {} }
+            }
+            None => interrupted.await,
+        }
+        stop.stop();
+        std::future::pending().await
+    })
+}
+
+/// Listens for Ctrl-C and SIGTERM from now on; the future waits for one of them.
+fn interruption() -> Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    })
+}
+
+fn ready(what: &str) -> Result<()> {
+    line(&format!("ready {what}"))
+}
+
+/// Prints at once, also where standard output is a pipe.
+fn line(text: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+/// Lets the process open as many files as the system grants it: each connection is one.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it fails, who goes beyond the old limit reports what is missing.
+    let _as_before = setrlimit(Resource::Nofile, limit);
+}

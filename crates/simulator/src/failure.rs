@@ -1,0 +1,182 @@
+//! The one table from what libraries and the kernel say to [`Failure`], the name that travels to the service and into
+//! logs. Owns no policy. R-TLS-SERVER.
+
+use crate::tls::SelfSigned;
+use protocol::Failure;
+use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
+use std::io::{self, ErrorKind};
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, Error as RustlsError, OtherError, PeerMisbehaved,
+};
+
+/// Why connecting failed or a connection ended.
+pub fn of_connection(error: &ConnectionError) -> Failure {
+    match error {
+        ConnectionError::NetworkTimeout => Failure::ConnectTimeout,
+        ConnectionError::FlushTimeout => Failure::LinkLost,
+        ConnectionError::Tls(error) => of_tls_layer(error),
+        ConnectionError::Io(error) => of_io(error),
+        ConnectionError::ConnectionRefused(code) => of_connack(*code),
+        ConnectionError::NotConnAck(_) => Failure::MqttProtocol,
+        ConnectionError::RequestsDone => Failure::Requested,
+        ConnectionError::MqttState(error) => of_state(error),
+    }
+}
+
+fn of_tls_layer(error: &TlsError) -> Failure {
+    match error {
+        TlsError::Io(error) => of_io(error),
+        TlsError::TLS(error) => of_rustls(error),
+        TlsError::DNSName(_) | TlsError::Addr(_) => Failure::TlsName,
+        TlsError::NoValidCertInChain | TlsError::NoValidClientCertInChain | TlsError::NoValidKeyInChain => {
+            Failure::Credentials
+        }
+        TlsError::WebPki(_) => Failure::TlsCertificate,
+    }
+}
+
+fn of_state(error: &StateError) -> Failure {
+    match error {
+        StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)) => of_io(error),
+        StateError::ConnectionAborted => Failure::PeerClosed,
+        StateError::AwaitPingResp => Failure::KeepAlive,
+        StateError::CollisionTimeout => Failure::AckTimeout,
+        StateError::InvalidState
+        | StateError::Unsolicited(_)
+        | StateError::WrongPacket
+        | StateError::EmptySubscription
+        | StateError::Deserialization(_) => Failure::MqttProtocol,
+    }
+}
+
+/// What a CONNACK that is no success means (MQTT 3.1.1, table 3.1).
+pub fn of_connack(code: ConnectReturnCode) -> Failure {
+    match code {
+        ConnectReturnCode::BadClientId => Failure::MqttIdentifier,
+        ConnectReturnCode::ServiceUnavailable => Failure::MqttUnavailable,
+        ConnectReturnCode::BadUserNamePassword => Failure::MqttCredentials,
+        ConnectReturnCode::NotAuthorized => Failure::MqttNotAuthorised,
+        ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::Success => Failure::MqttProtocol,
+    }
+}
+
+/// What the kernel says; a TLS error that travels inside is taken out first.
+pub fn of_io(error: &io::Error) -> Failure {
+    if let Some(inner) = error.get_ref() {
+        if let Some(tls) = inner.downcast_ref::<RustlsError>() {
+            return of_rustls(tls);
+        }
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return of_io(io);
+        }
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Failure::Refused,
+        ErrorKind::TimedOut => Failure::ConnectTimeout,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            Failure::Unreachable
+        }
+        ErrorKind::UnexpectedEof => Failure::PeerClosed,
+        _ => Failure::LinkLost,
+    }
+}
+
+/// What TLS says.
+pub fn of_rustls(error: &RustlsError) -> Failure {
+    match error {
+        RustlsError::InvalidCertificate(error) => of_certificate(error),
+        RustlsError::AlertReceived(alert) => of_alert(*alert),
+        RustlsError::PeerIncompatible(_)
+        | RustlsError::PeerMisbehaved(
+            PeerMisbehaved::SelectedUnofferedCipherSuite
+            | PeerMisbehaved::SelectedUnofferedKxGroup
+            | PeerMisbehaved::SelectedUnusableCipherSuiteForVersion
+            | PeerMisbehaved::SelectedTls12UsingTls13VersionExtension
+            | PeerMisbehaved::AttemptedDowngradeToTls12WhenTls13IsSupported,
+        ) => Failure::TlsVersionOrCipher,
+        RustlsError::NoCertificatesPresented => Failure::TlsCertificate,
+        RustlsError::UnsupportedNameType => Failure::TlsName,
+        RustlsError::InconsistentKeys(_) => Failure::Credentials,
+        _ => Failure::TlsOther,
+    }
+}
+
+fn of_certificate(error: &CertificateError) -> Failure {
+    use CertificateError as E;
+    match error {
+        E::Expired | E::ExpiredContext { .. } => Failure::TlsExpired,
+        E::NotValidYet | E::NotValidYetContext { .. } => Failure::TlsNotYetValid,
+        E::UnknownIssuer => Failure::TlsUnknownIssuer,
+        E::NotValidForName | E::NotValidForNameContext { .. } => Failure::TlsName,
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => Failure::TlsUsage,
+        E::BadSignature
+        | E::UnsupportedSignatureAlgorithmContext { .. }
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Failure::TlsSignature,
+        E::Other(OtherError(error)) => match error.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::EndEntityUsedAsCa) => Failure::TlsIssuerNotCa,
+            Some(webpki::Error::CaUsedAsEndEntity) => Failure::TlsSelfSigned,
+            Some(webpki::Error::SignatureAlgorithmMismatch) => Failure::TlsSignature,
+            _ if error.is::<SelfSigned>() => Failure::TlsSelfSigned,
+            _ => Failure::TlsCertificate,
+        },
+        _ => Failure::TlsCertificate,
+    }
+}
+
+/// What the server says about us (RFC 8446, section 6.2). An alert about a certificate is about the device's own.
+fn of_alert(alert: AlertDescription) -> Failure {
+    use AlertDescription as A;
+    match alert {
+        A::BadCertificate
+        | A::UnsupportedCertificate
+        | A::CertificateRevoked
+        | A::CertificateExpired
+        | A::CertificateUnknown
+        | A::CertificateRequired
+        | A::NoCertificate
+        | A::UnknownCA
+        | A::AccessDenied => Failure::TlsClientRejected,
+        A::HandshakeFailure | A::ProtocolVersion | A::InsufficientSecurity => Failure::TlsVersionOrCipher,
+        A::UnrecognisedName => Failure::TlsName,
+        _ => Failure::TlsOther,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tls_error_is_found_however_deep_io_has_wrapped_it() {
+        let tls = RustlsError::AlertReceived(AlertDescription::CertificateRequired);
+        let once = io::Error::new(ErrorKind::InvalidData, tls);
+        assert_eq!(of_io(&once), Failure::TlsClientRejected);
+        let twice = io::Error::other(once);
+        let state = StateError::Deserialization(mqttbytes::Error::Io(twice));
+        assert_eq!(of_connection(&ConnectionError::MqttState(state)), Failure::TlsClientRejected);
+    }
+
+    #[test]
+    fn every_refusing_connack_has_its_own_name() {
+        use ConnectReturnCode as C;
+        let names: Vec<Failure> = [
+            C::RefusedProtocolVersion,
+            C::BadClientId,
+            C::ServiceUnavailable,
+            C::BadUserNamePassword,
+            C::NotAuthorized,
+        ]
+        .map(of_connack)
+        .to_vec();
+        assert_eq!(
+            names,
+            [
+                Failure::MqttProtocol,
+                Failure::MqttIdentifier,
+                Failure::MqttUnavailable,
+                Failure::MqttCredentials,
+                Failure::MqttNotAuthorised
+            ]
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! Many devices in one process, to load a broker and to see what a device costs. Owns the counting, never how a device
+//! behaves. R-FLEET.
+
+mod outcome;
+
+use crate::folder::{self, Folder, FolderError, ProvisionError};
+use crate::port::{Port, PortError, Report, Stop, Summary};
+use crate::sensor::Model;
+use device::{Note, Policy};
+use hdrhistogram::Histogram;
+use norflash::{Flash, Store};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+pub use outcome::{Outcome, Percentiles};
+
+/// How often progress is told.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+
+/// Highest latency that is told apart, in microseconds: beyond the device's patience of 20 s.
+const LATENCY_MAX_US: u64 = 60_000_000;
+
+/// Ticks of `/proc/self/stat` in a second: `USER_HZ`, the same on every Linux of today.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Why a fleet cannot run.
+#[derive(Debug, Error)]
+pub enum FleetError {
+    /// The folder cannot be read.
+    #[error("cannot read the folder {path}: {error}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It has no device in it.
+    #[error("{0} has no sub-folder: enrol devices into it first")]
+    Empty(PathBuf),
+    /// A device's folder cannot be used.
+    #[error("{0}")]
+    Device(#[from] FolderError),
+    /// The flash folder cannot be made.
+    #[error("cannot make the folder {path} for flash files: {error}")]
+    FlashFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Why one device of the fleet did not run.
+#[derive(Debug, Error)]
+enum DeviceError {
+    #[error("its flash: {0}")]
+    Flash(String),
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Is told how it goes.
+pub type Tell = Box<dyn FnMut(&Progress) + Send>;
+
+/// Devices that are going to run.
+pub struct Fleet {
+    devices: Vec<Folder>,
+    /// The timing of their sessions.
+    pub policy: Policy,
+    /// Where each device's flash is a file; in RAM where `None`.
+    pub flash_dir: Option<PathBuf>,
+    /// How many devices are started in a second. All at once, their requests would overrun a time server's socket.
+    pub starts_per_second: u32,
+    /// Who is told once a second how it goes.
+    pub progress: Option<Tell>,
+}
+
+/// How it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Seconds since start.
+    pub seconds: u64,
+    /// Devices that are connected.
+    pub connected: u64,
+    /// Devices in all.
+    pub devices: u64,
+    /// Messages acknowledged so far.
+    pub acknowledged: u64,
+    /// Attempts and connections that failed so far.
+    pub failures: u64,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, connected, devices, acknowledged, failures } = self;
+        write!(
+            f,
+            "{seconds:>5} s  {connected}/{devices} connected  {acknowledged} messages  {failures} failures"
+        )
+    }
+}
+
+struct Counters {
+    connect: Histogram<u64>,
+    acknowledge: Histogram<u64>,
+    connected: u64,
+    messages: u64,
+    payload_bytes: u64,
+    failures: BTreeMap<&'static str, u64>,
+}
+
+impl Counters {
+    fn new() -> Self {
+        let histogram =
+            || Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("three digits of a wide range");
+        Self {
+            connect: histogram(),
+            acknowledge: histogram(),
+            connected: 0,
+            messages: 0,
+            payload_bytes: 0,
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what one device did; `up` is whether that one is connected.
+    fn count(&mut self, report: &Report, up: &mut bool) {
+        match report {
+            Report::Note { note: Note::Connected { handshake_ms }, .. } => {
+                self.connect.saturating_record(u64::from(*handshake_ms) * 1_000);
+                self.connected += u64::from(!*up);
+                *up = true;
+            }
+            Report::Note { note: Note::Disconnected(failure), .. } => {
+                *self.failures.entry(failure.as_str()).or_default() += 1;
+                self.connected -= u64::from(*up);
+                *up = false;
+            }
+            Report::Published { bytes } => self.payload_bytes += *bytes as u64,
+            Report::Acknowledged { after } => {
+                self.messages += 1;
+                self.acknowledge.saturating_record(after.as_micros() as u64);
+            }
+            Report::Started { .. } | Report::Note { .. } | Report::Sampled => {}
+        }
+    }
+}
+
+impl Fleet {
+    /// Reads every sub-folder of `path` as an enrolled device's.
+    pub fn load(path: &Path) -> Result<Self, FleetError> {
+        let error = |error| FleetError::Folder { path: path.to_owned(), error };
+        let mut folders = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(error)? {
+            let entry = entry.map_err(error)?.path();
+            if entry.is_dir() {
+                folders.push(entry);
+            }
+        }
+        if folders.is_empty() {
+            return Err(FleetError::Empty(path.to_owned()));
+        }
+        folders.sort();
+        let devices = folders.iter().map(|folder| Folder::load(folder)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            devices,
+            policy: Policy::default(),
+            flash_dir: None,
+            starts_per_second: 500,
+            progress: None,
+        })
+    }
+
+    /// How many devices there are.
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Never true: a fleet has devices.
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+
+    /// Runs all of them until `stop`; `model` makes the sensor of each, by its number.
+    pub async fn run(mut self, model: impl Fn(u64) -> Model, stop: Stop) -> Result<Outcome, FleetError> {
+        if let Some(path) = &self.flash_dir {
+            let error = |error| FleetError::FlashFolder { path: path.clone(), error };
+            std::fs::create_dir_all(path).map_err(error)?;
+        }
+        let (memory, cpu, started) = (resident_kib(), cpu_seconds(), Instant::now());
+        let counters = Arc::new(Mutex::new(Counters::new()));
+        let mut running = JoinSet::new();
+        let mut outcome = Outcome { devices: self.devices.len(), ..Outcome::default() };
+        for (number, folder) in (0..).zip(std::mem::take(&mut self.devices)) {
+            let flash =
+                self.flash_dir.as_ref().map(|dir| dir.join(format!("{}.bin", folder.configuration.id)));
+            let run = one(folder, flash, model(number), self.policy, counters.clone(), stop.clone());
+            let start = Duration::from_secs(1) * number as u32 / self.starts_per_second.max(1);
+            running.spawn(async move {
+                tokio::time::sleep(start).await;
+                run.await
+            });
+        }
+        let mut peak = memory;
+        let mut tick = tokio::time::interval(PROGRESS_PERIOD);
+        loop {
+            tokio::select! {
+                ended = running.join_next() => match ended {
+                    None => break,
+                    Some(Ok((_, Ok(summary)))) => outcome.add(&summary),
+                    Some(Ok((id, Err(error)))) => outcome.broken.push(format!("{id}: {error}")),
+                    Some(Err(error)) => outcome.broken.push(error.to_string()),
+                },
+                _ = tick.tick() => {
+                    peak = peak.max(resident_kib());
+                    let counters = lock(&counters);
+                    let progress = Progress {
+                        seconds: started.elapsed().as_secs(),
+                        connected: counters.connected,
+                        devices: outcome.devices as u64,
+                        acknowledged: counters.messages,
+                        failures: counters.failures.values().sum(),
+                    };
+                    if let Some(tell) = &mut self.progress {
+                        tell(&progress);
+                    }
+                }
+            }
+        }
+        outcome.seconds = started.elapsed().as_secs_f64();
+        outcome.memory_kib_per_device = peak.saturating_sub(memory) as f64 / outcome.devices as f64;
+        outcome.cpu_seconds = cpu_seconds() - cpu;
+        outcome.take(&lock(&counters));
+        Ok(outcome)
+    }
+}
+
+fn lock(counters: &Mutex<Counters>) -> std::sync::MutexGuard<'_, Counters> {
+    counters.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One device from its flash to its end.
+async fn one(
+    folder: Folder,
+    flash: Option<PathBuf>,
+    model: Model,
+    policy: Policy,
+    counters: Arc<Mutex<Counters>>,
+    stop: Stop,
+) -> (protocol::DeviceId, Result<Summary, DeviceError>) {
+    let id = folder.configuration.id.clone();
+    let run = async {
+        let flash = match flash {
+            Some(path) => Flash::open(&path).map_err(|error| DeviceError::Flash(error.to_string()))?,
+            None => Flash::in_memory(),
+        };
+        let mut store = Store::open(flash).map_err(|error| DeviceError::Flash(error.to_string()))?;
+        folder::provision(&mut store, &folder.configuration)?;
+        let mut port = Port::new(folder.credentials, model);
+        port.info.policy = policy;
+        let mut up = false;
+        port.observer = Box::new(move |report| lock(&counters).count(report, &mut up));
+        Ok(port.run(&mut store, stop).await?)
+    };
+    (id, run.await)
+}
+
+/// Resident memory of this process in KiB; 0 where the kernel does not tell.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Processor time of this process in seconds; 0 where the kernel does not tell.
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields are counted from behind the name, which may contain anything: 12 and 13 are user and system time.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS_PER_SECOND
+}

@@ -1,0 +1,204 @@
+//! The device's TLS: versions, cipher suites, groups, its certificate, its roots and its clock. Owns the rules by which a
+//! server is believed, never a connection. R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT, R-TIME.
+
+use protocol::EpochMillis;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::VerifierBuilderError;
+use tokio_rustls::rustls::time_provider::TimeProvider;
+use tokio_rustls::rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    version,
+};
+
+/// What a device proves itself with, and whom it believes.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+    /// Its certificate, then those that lead to the service's root.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The roots that may vouch for the service.
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
+impl Clone for Credentials {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone_key(), chain: self.chain.clone(), roots: self.roots.clone() }
+    }
+}
+
+/// Why credentials cannot be used.
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    /// A root is no certificate, or one that cannot be an anchor.
+    #[error("root certificate number {number} cannot be used: {error}")]
+    Root {
+        /// Which one, from 1.
+        number: usize,
+        /// Why.
+        error: Error,
+    },
+    /// There is no root.
+    #[error("there is no root certificate: the device could trust no service")]
+    NoRoots(#[from] VerifierBuilderError),
+    /// Certificate and key do not go together, or one of them is of a kind that is not supported.
+    #[error("the device's certificate and key cannot be used: {0}")]
+    Identity(Error),
+    /// The cryptography does not support the allowed versions.
+    #[error("TLS 1.3 and 1.2 are not available: {0}")]
+    Versions(Error),
+}
+
+/// The clock that certificate dates are checked against: the device's, not the host's.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceClock(Arc<Mutex<Option<(EpochMillis, Instant)>>>);
+
+impl DeviceClock {
+    /// Sets the clock; it runs on from here.
+    pub fn set(&self, time: EpochMillis) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, Instant::now()));
+    }
+
+    /// The time; `None` before it is set.
+    pub fn now(&self) -> Option<EpochMillis> {
+        let (time, since) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(EpochMillis(time.0.saturating_add(since.elapsed().as_millis() as u64)))
+    }
+}
+
+impl TimeProvider for DeviceClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.now().map(|time| UnixTime::since_unix_epoch(Duration::from_millis(time.0)))
+    }
+}
+
+/// The cryptography of a device: TLS 1.3 with AES-128-GCM first, then the other AEADs; TLS 1.2 with ECDHE and AEAD only;
+/// P-256 before X25519.
+pub fn provider() -> CryptoProvider {
+    use ring::{cipher_suite as suite, kx_group};
+    CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ],
+        kx_groups: vec![kx_group::SECP256R1, kx_group::X25519],
+        ..ring::default_provider()
+    }
+}
+
+/// The TLS of one device. Sessions are not resumed: every connection checks the server's certificate against the clock
+/// of that moment.
+pub fn client_config(credentials: Credentials, clock: DeviceClock) -> Result<ClientConfig, CredentialsError> {
+    let provider = Arc::new(provider());
+    let mut roots = RootCertStore::empty();
+    for (number, root) in (1..).zip(credentials.roots) {
+        roots.add(root).map_err(|error| CredentialsError::Root { number, error })?;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(CredentialsError::Versions)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(NamingVerifier(verifier)))
+        .with_client_auth_cert(credentials.chain, credentials.key)
+        .map_err(CredentialsError::Identity)?;
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// The server's certificate names itself as its issuer.
+#[derive(Debug, Error)]
+#[error("the certificate is self-signed")]
+pub struct SelfSigned;
+
+/// rustls's own verifier, which takes every decision; this one only tells a self-signed certificate from one of an
+/// unknown issuer, because they have different remedies.
+#[derive(Debug)]
+struct NamingVerifier(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for NamingVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verdict {
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_issued(end_entity) => {
+                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn is_self_issued(certificate: &CertificateDer<'_>) -> bool {
+    webpki::EndEntityCert::try_from(certificate).is_ok_and(|parsed| parsed.issuer() == parsed.subject())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_rustls::rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};
+
+    #[test]
+    fn only_forward_secret_aead_suites_are_offered_and_aes_128_gcm_comes_first() {
+        let provider = provider();
+        let suites: Vec<CipherSuite> =
+            provider.cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
+        assert_eq!(suites.first(), Some(&CipherSuite::TLS13_AES_128_GCM_SHA256));
+        for suite in suites {
+            let name = format!("{suite:?}");
+            assert!(name.starts_with("TLS13_") || name.starts_with("TLS_ECDHE_"), "{name}");
+            assert!(name.contains("_GCM_") || name.contains("_POLY1305_"), "{name}");
+        }
+        let groups: Vec<NamedGroup> = provider.kx_groups.iter().map(|group| group.name()).collect();
+        assert_eq!(groups, [NamedGroup::secp256r1, NamedGroup::X25519]);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_gives_no_time_to_check_certificates_with() {
+        let clock = DeviceClock::default();
+        assert_eq!(clock.current_time(), None);
+        clock.set(EpochMillis::from_seconds(1_000));
+        assert!(clock.current_time().is_some_and(|time| (1_000..1_010).contains(&time.as_secs())));
+    }
+}
