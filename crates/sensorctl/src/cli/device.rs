@@ -1,0 +1,146 @@
+//! `sensorctl device`.
+
+use super::Failure;
+use crate::authority::{Authority, AuthorityError};
+use crate::enrol::{self, EnrolError, Enrolled, Wanted};
+use crate::settings;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use protocol::DeviceId;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(super) struct Device {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Enrol a device, or many, for a simulator or a development board
+    ///
+    /// Writes a folder with config.json (the configuration), device.key (PKCS#8, readable by you alone), device.crt (the
+    /// certificate chain, leaf first, CN = the device's id) and roots.crt (what the device trusts). With --count and
+    /// --id-prefix, one such folder for each device: dev-001, dev-002, … A folder that exists is never touched.
+    Enrol(Enrol),
+    /// Print the lines that put an enrolled device into a development board
+    ///
+    /// The lines are commands of Zephyr's settings shell: paste them into the board's console and
+    /// restart it. The private key passes over the console, so this is for development boards only.
+    Settings(Settings),
+}
+
+#[derive(Debug, Args)]
+struct Enrol {
+    /// Folder of the authority, made with `sensorctl ca init`
+    #[arg(long, value_name = "DIR")]
+    ca: PathBuf,
+    /// The device's id: 1 to 32 of A-Z a-z 0-9 - _
+    #[arg(long, required_unless_present = "count", conflicts_with_all = ["count", "id_prefix"])]
+    id: Option<DeviceId>,
+    /// Enrol so many devices
+    #[arg(long, value_name = "N", requires = "id_prefix")]
+    count: Option<u32>,
+    /// What the ids of --count devices begin with
+    #[arg(long, value_name = "TEXT", requires = "count")]
+    id_prefix: Option<String>,
+    /// Host name or IPv4 address of the broker, as in its certificate
+    #[arg(long)]
+    host: String,
+    /// TCP port of the broker [default: 8883]
+    #[arg(long)]
+    port: Option<u32>,
+    /// Time server (SNTP), up to four in the order in which they are asked [default: the broker's host]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    time_server: Vec<String>,
+    /// Milliseconds between two samples [default: 10000]
+    #[arg(long, value_name = "MS")]
+    sample_period_ms: Option<u32>,
+    /// Milliseconds between two reports [default: 60000]
+    #[arg(long, value_name = "MS")]
+    report_period_ms: Option<u32>,
+    /// MQTT keep-alive in seconds [default: 60]
+    #[arg(long, value_name = "S")]
+    keep_alive_s: Option<u32>,
+    /// Days for which the certificate is valid
+    #[arg(long, value_name = "N", default_value_t = enrol::DEVICE_DAYS)]
+    days: u32,
+    /// Folder for the device or, with --count, for all of them; must not exist yet, or be empty
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// Folder of the enrolled device
+    #[arg(long, value_name = "DIR")]
+    device: PathBuf,
+}
+
+impl Device {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self.action {
+            Action::Enrol(arguments) => match arguments.run() {
+                Ok(done) => super::say(done),
+                Err(
+                    error @ (EnrolError::Configuration(_)
+                    | EnrolError::Id(..)
+                    | EnrolError::Count(_)
+                    | EnrolError::Authority(AuthorityError::BadArgument(_))),
+                ) => Err(Failure::usage(error)),
+                Err(error) => Err(Failure::error(error)),
+            },
+            Action::Settings(arguments) => arguments.run(),
+        }
+    }
+}
+
+impl Enrol {
+    /// Gives what there is to say of it.
+    fn run(self) -> Result<String, EnrolError> {
+        let wanted = Wanted {
+            host: self.host,
+            port: self.port,
+            time_servers: self.time_server,
+            sample_period_ms: self.sample_period_ms,
+            report_period_ms: self.report_period_ms,
+            keep_alive_s: self.keep_alive_s,
+        };
+        let out = self.out.display();
+        if let Some(id) = self.id {
+            // What is wrong with the arguments is said before what is wrong with the files.
+            let configuration = wanted.configuration(id)?;
+            enrol::device(&Authority::open(&self.ca)?, &configuration, self.days, &self.out)?;
+            return Ok(format!("{} enrolled in {out} for {} days", configuration.id, self.days));
+        }
+        let (prefix, count) = (self.id_prefix.unwrap_or_default(), self.count.unwrap_or_default());
+        let authority = Authority::open(&self.ca)?;
+        // Drawn on stderr, and only where that is a terminal.
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
+        let bar =
+            ProgressBar::new(count.into()).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        enrol::fleet(&authority, &wanted, (&prefix, count), self.days, &self.out, |id| {
+            bar.set_message(id.to_string());
+            bar.inc(1);
+        })?;
+        bar.finish_and_clear();
+        Ok(format!("{count} devices enrolled in {out} for {} days", self.days))
+    }
+}
+
+impl Settings {
+    fn run(self) -> Result<(), Failure> {
+        let device = Enrolled::open(&self.device).map_err(Failure::error)?;
+        let lines = settings::lines(&device).map_err(Failure::error)?;
+        eprintln!(
+            "warning: the private key of {} is in these lines and passes over the console: development boards only",
+            device.configuration.id
+        );
+        eprintln!(
+            "note: the board needs CONFIG_SETTINGS_SHELL=y and CONFIG_SHELL_CMD_BUFF_SIZE={} or more; restart it afterwards",
+            lines.iter().map(String::len).max().unwrap_or(0) + 1
+        );
+        lines.iter().try_for_each(super::say)
+    }
+}

@@ -1,0 +1,233 @@
+//! Folders that appear whole or not at all: written beside their place, then renamed into it. Owns files and their modes,
+//! never what is in them. A folder that exists is never touched.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why a folder cannot be written or a file not be read.
+#[derive(Debug)]
+pub enum FolderError {
+    /// There is something already.
+    Exists(PathBuf),
+    /// The path names no folder that could be made.
+    NoName(PathBuf),
+    /// The system refused; what was to be done, and where.
+    Io {
+        /// What was to be done: "read", "write", …
+        verb: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for FolderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists(path) => write!(
+                f,
+                "{} exists and is not empty; nothing in it was changed: choose another folder or move it away",
+                path.display()
+            ),
+            Self::NoName(path) => write!(f, "{} cannot name a new folder", path.display()),
+            Self::Io { verb, path, error } => write!(f, "cannot {verb} {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for FolderError {}
+
+fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    move |error| FolderError::Io { verb, path: path.to_owned(), error }
+}
+
+/// Reads a text file of at most 1 MiB: nothing that is read here comes near that.
+pub fn read(path: &Path) -> Result<String, FolderError> {
+    const MAX: u64 = 1 << 20;
+    let read = || {
+        let mut text = String::new();
+        let file = File::open(path)?;
+        io::Read::read_to_string(&mut io::Read::take(file, MAX + 1), &mut text)?;
+        if text.len() as u64 > MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+        }
+        Ok(text)
+    };
+    read().map_err(io_error("read", path))
+}
+
+/// Writes `bytes` to `path` whole or not at all; replaces what is there.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    let partial = beside(path)?;
+    let written = write_new(&partial, bytes, PUBLIC).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|error| {
+        // The error that counts is the first one; the partial file is of no use to anyone.
+        let _ = fs::remove_file(&partial);
+        io_error("write", path)(error)
+    })
+}
+
+/// Mode of a file with a private key.
+const PRIVATE: u32 = 0o600;
+/// Mode of any other file.
+const PUBLIC: u32 = 0o644;
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A hidden name beside `path`, on the same file system.
+fn beside(path: &Path) -> Result<PathBuf, FolderError> {
+    let name = path.file_name().ok_or_else(|| FolderError::NoName(path.to_owned()))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".partial-{}", std::process::id()));
+    Ok(path.with_file_name(hidden))
+}
+
+/// A folder that is being written: mode 0700, beside its place. Dropped without [`Self::publish`], it vanishes.
+#[derive(Debug)]
+pub struct NewFolder {
+    place: PathBuf,
+    partial: PathBuf,
+    published: bool,
+}
+
+impl NewFolder {
+    /// Begins the folder `place`, which must not exist or be empty. Missing parents are made.
+    pub fn begin(place: &Path) -> Result<Self, FolderError> {
+        if !vacant(place)? {
+            return Err(FolderError::Exists(place.to_owned()));
+        }
+        let partial = beside(place)?;
+        if let Some(parent) = place.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(io_error("make", parent))?;
+        }
+        if partial.exists() {
+            // Left by a process of the same number that was killed: the name is ours alone.
+            fs::remove_dir_all(&partial).map_err(io_error("remove", &partial))?;
+        }
+        DirBuilder::new().mode(0o700).create(&partial).map_err(io_error("make", &partial))?;
+        Ok(Self { place: place.to_owned(), partial, published: false })
+    }
+
+    /// Writes a private key: mode 0600.
+    pub fn private(&self, name: &str, text: &str) -> Result<(), FolderError> {
+        self.file(name, text.as_bytes(), PRIVATE)
+    }
+
+    /// Writes any other file.
+    pub fn public(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {
+        self.file(name, bytes, PUBLIC)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), FolderError> {
+        let path = self.partial.join(name);
+        write_new(&path, bytes, mode).map_err(io_error("write", &path))
+    }
+
+    /// Begins a folder inside this one; it appears with it.
+    pub fn inner(&self, name: &str) -> Result<Self, FolderError> {
+        Self::begin(&self.partial.join(name))
+    }
+
+    /// Puts the folder into its place.
+    pub fn publish(mut self) -> Result<(), FolderError> {
+        // Renaming a folder replaces an empty one and fails on any other.
+        fs::rename(&self.partial, &self.place).map_err(|error| match error.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
+                FolderError::Exists(self.place.clone())
+            }
+            _ => io_error("make", &self.place)(error),
+        })?;
+        self.published = true;
+        let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_error("write", parent))
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        if !self.published {
+            // Nothing more can be done where even this fails; the error that led here is on its way.
+            let _ = fs::remove_dir_all(&self.partial);
+        }
+    }
+}
+
+/// True where `place` does not exist or is an empty folder.
+fn vacant(place: &Path) -> Result<bool, FolderError> {
+    match fs::read_dir(place) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(!place.is_symlink()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(io_error("look into", place)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn names(path: &Path) -> Vec<String> {
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_folder_appears_whole_with_its_modes() {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().join("a/b");
+        let folder = NewFolder::begin(&place).unwrap();
+        folder.private("key", "secret").unwrap();
+        let inner = folder.inner("inner").unwrap();
+        inner.public("open", b"text").unwrap();
+        inner.publish().unwrap();
+        assert!(!place.exists());
+        folder.publish().unwrap();
+        let mode = |name: &str| fs::metadata(place.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode("key"), mode("inner"), mode("inner/open")), (0o700, 0o600, 0o700, 0o644));
+        assert_eq!(names(&temporary.path().join("a")), ["b"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_given_up_leaves_nothing() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = NewFolder::begin(&temporary.path().join("a")).unwrap();
+        folder.private("key", "secret").unwrap();
+        drop(folder);
+        assert_eq!(names(temporary.path()), [""; 0]);
+    }
+
+    #[test]
+    fn what_exists_is_never_touched() {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().join("a");
+        fs::create_dir(&place).unwrap();
+        let folder = NewFolder::begin(&place).expect("an empty folder may be filled");
+        fs::write(place.join("mine"), "precious").unwrap();
+        assert!(matches!(folder.publish(), Err(FolderError::Exists(_))));
+        assert!(matches!(NewFolder::begin(&place), Err(FolderError::Exists(_))));
+        assert!(matches!(NewFolder::begin(&place.join("mine")), Err(FolderError::Exists(_))));
+        assert_eq!(fs::read_to_string(place.join("mine")).unwrap(), "precious");
+        assert_eq!(names(temporary.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("a.svg");
+        replace(&path, b"old").unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(replace(&temporary.path().join("no/such/folder"), b"").is_err());
+        assert_eq!(names(temporary.path()), ["a.svg"]);
+    }
+}
