@@ -1,0 +1,112 @@
+//! The reference that measurements are made against: the same MQTT library over the same TLS, and nothing else. Each client
+//! publishes at a fixed period, with QoS 1, and waits for its acknowledgements; it stores nothing and checks nothing.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
+use simulator::folder::Folder;
+use simulator::tls::{self, DeviceClock};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Publishes with the bare MQTT library, as a reference for measurements.
+#[derive(Parser)]
+struct Arguments {
+    /// Folder whose sub-folders are enrolled devices
+    #[arg(long, value_name = "DIR")]
+    devices: PathBuf,
+    /// Stop after this many seconds
+    #[arg(long)]
+    seconds: u64,
+    /// Milliseconds between two publishes of a client
+    #[arg(long)]
+    period_ms: u64,
+    /// Bytes of each payload; without it one sample as self-describing JSON
+    #[arg(long)]
+    payload_bytes: Option<usize>,
+}
+
+/// What a plain client sends for one sample: names, units by convention, a time as text.
+fn plain_sample(number: u64) -> Vec<u8> {
+    let drift = (number % 100) as f64 / 100.0;
+    serde_json::json!({
+        "timestamp": "2026-11-21T09:00:00.000Z",
+        "temperature": 21.25 + drift,
+        "humidity": 45.12 + drift,
+        "pressure": 1013.25 + drift,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// One client until its connection breaks.
+async fn client(folder: Folder, arguments: Arc<Arguments>, acknowledged: Arc<AtomicU64>) -> Result<()> {
+    let clock = DeviceClock::default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    clock.set(protocol_time(now));
+    let tls = tls::client_config(folder.credentials, clock)?;
+    let (host, port) = folder.configuration.service();
+    let id = folder.configuration.id.as_str();
+    let mut options = MqttOptions::new(id, host, port);
+    options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
+    options.set_keep_alive(Duration::from_secs(60));
+    let (client, mut event_loop) = AsyncClient::new(options, 16);
+    let topic = format!("device/{id}/telemetry");
+    let mut tick = tokio::time::interval(Duration::from_millis(arguments.period_ms));
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                let payload = arguments.payload_bytes.map_or_else(|| plain_sample(number), |len| vec![b'x'; len]);
+                number += 1;
+                client.try_publish(topic.as_str(), QoS::AtLeastOnce, false, payload)?;
+            }
+            event = event_loop.poll() => if let Event::Incoming(Packet::PubAck(_)) = event? {
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            },
+        }
+    }
+}
+
+fn protocol_time(now: Duration) -> protocol::EpochMillis {
+    protocol::EpochMillis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Every enrolled device below `path`.
+fn folders(path: &Path) -> Result<Vec<Folder>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))? {
+        let entry = entry?.path();
+        if entry.is_dir() {
+            all.push(Folder::load(&entry)?);
+        }
+    }
+    ensure!(!all.is_empty(), "{} has no sub-folder: enrol devices into it first", path.display());
+    Ok(all)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arc::new(Arguments::parse());
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let clients = folders(&arguments.devices)?;
+    let count = clients.len();
+    let before = simulator::fleet::cpu_seconds();
+    let mut running = tokio::task::JoinSet::new();
+    for folder in clients {
+        running.spawn(client(folder, arguments.clone(), acknowledged.clone()));
+    }
+    tokio::select! {
+        ended = running.join_next() => ended.context("there is no client")???,
+        () = tokio::time::sleep(Duration::from_secs(arguments.seconds)) => {}
+    }
+    let result = serde_json::json!({
+        "devices": count,
+        "messages": acknowledged.load(Ordering::Relaxed),
+        "cpu_seconds": simulator::fleet::cpu_seconds() - before,
+    });
+    println!("{result}");
+    Ok(())
+}

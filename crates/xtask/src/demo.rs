@@ -1,0 +1,216 @@
+//! The device on this machine: a test authority, a time server, a broker, an enrolled device and the operator's view, each
+//! a program of its own, as they would be in the field.
+
+use crate::process::{self, Server};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The demo's options.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Seconds to run after everything is up
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=86_400))]
+    seconds: u32,
+    /// Run until Ctrl-C
+    #[arg(long, conflicts_with = "seconds")]
+    forever: bool,
+    /// Show nothing but one JSON object with the summary, at the end
+    #[arg(long, conflicts_with = "forever")]
+    json: bool,
+    /// Keep keys, configuration, flash and logs in this folder, which must not exist yet
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Write the last screen of the live view to this file (.svg or .txt)
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+}
+
+/// Milliseconds between two samples and between two reports: fast, so that something moves.
+const PERIODS_MS: [u32; 2] = [250, 1_000];
+
+/// Modelled seconds per second: a day passes in a quarter of an hour.
+const SPEED: &str = "100";
+
+/// A world for one device, in a folder of its own.
+pub struct World {
+    folder: PathBuf,
+    programs: PathBuf,
+    keep: bool,
+    broker: Server,
+    time_server: Server,
+}
+
+impl World {
+    /// Makes the authority and starts time server and broker.
+    pub fn start(programs: &Path, folder: Option<&Path>) -> Result<Self> {
+        let keep = folder.is_some();
+        let folder = folder.map_or_else(
+            || process::target().join(format!("demo-{}", std::process::id())),
+            Path::to_path_buf,
+        );
+        if folder.exists() {
+            bail!("{} exists already: give another folder, or remove it", folder.display());
+        }
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let program = |name: &str| Command::new(programs.join(name));
+        let log = |name: &str| -> Result<Stdio> { Ok(std::fs::File::create(folder.join(name))?.into()) };
+        let ca = folder.join("ca");
+        process::run(program("sensorctl").args(["ca", "init", "--out"]).arg(&ca).stdout(Stdio::null()))?;
+        let time_server = Server::start(
+            program("simulator").args(["time-server", "--port", "0"]).stderr(log("time-server.log")?),
+        )?;
+        let broker = Server::start(
+            program("simulator").args(["broker", "--port", "0", "--ca"]).arg(&ca).stderr(log("broker.log")?),
+        )?;
+        let world = Self { folder, programs: programs.to_path_buf(), keep, broker, time_server };
+        Ok(world)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        Command::new(self.programs.join(name))
+    }
+
+    /// The broker's port.
+    pub fn broker_port(&self) -> u16 {
+        self.broker.port
+    }
+
+    /// A folder of this world.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn enrolment(&self, port: u16, sample_ms: u32, report_ms: u32) -> Command {
+        let mut enrol = self.program("sensorctl");
+        enrol.args(["device", "enrol", "--host", "localhost", "--port", &port.to_string()]);
+        enrol.args(["--time-server", &format!("127.0.0.1:{}", self.time_server.port)]);
+        enrol.args([
+            "--sample-period-ms",
+            &sample_ms.to_string(),
+            "--report-period-ms",
+            &report_ms.to_string(),
+        ]);
+        enrol.arg("--ca").arg(self.folder("ca")).stdout(Stdio::null());
+        enrol
+    }
+
+    /// Enrols one device, which reaches its service at `port`, into `folder`.
+    pub fn enrol(&self, folder: &Path, id: &str, port: u16, sample_ms: u32, report_ms: u32) -> Result<()> {
+        let mut enrol = self.enrolment(port, sample_ms, report_ms);
+        if let Some(parent) = folder.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        process::run(enrol.args(["--id", id, "--out"]).arg(folder))
+    }
+
+    /// Enrols `count` devices into sub-folders of `folder`.
+    pub fn enrol_many(&self, folder: &Path, count: u32, sample_ms: u32, report_ms: u32) -> Result<()> {
+        let mut enrol = self.enrolment(self.broker.port, sample_ms, report_ms);
+        enrol.args(["--count", &count.to_string(), "--id-prefix", "dev-", "--out"]);
+        process::run(enrol.arg(folder))
+    }
+
+    /// Enrols a device and starts it; what it notes goes to a file.
+    pub fn device(&self) -> Result<Server> {
+        let [sample_ms, report_ms] = PERIODS_MS;
+        self.enrol(&self.folder("dev-1"), "dev-1", self.broker.port, sample_ms, report_ms)?;
+        let log = std::fs::File::create(self.folder("device.log"))?;
+        let mut run = self.program("simulator");
+        run.args(["run", "--speed", SPEED, "--device"]).arg(self.folder("dev-1"));
+        Server::background(run.stdout(log.try_clone()?).stderr(log))
+    }
+
+    /// The operator's view, not started yet.
+    pub fn watch(&self) -> Command {
+        let mut watch = self.program("sensorctl");
+        watch.arg("watch").args(["--host", "localhost", "--port", &self.broker.port.to_string()]);
+        watch.arg("--ca").arg(self.folder("ca"));
+        watch
+    }
+
+    /// What the device has noted so far.
+    pub fn device_log(&self) -> String {
+        std::fs::read_to_string(self.folder("device.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.keep && std::fs::remove_dir_all(&self.folder).is_err() {
+            eprintln!("{} could not be removed", self.folder.display());
+        }
+    }
+}
+
+/// Runs the demo.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    eprintln!("building the device and its tools (about a minute the first time) ...");
+    let programs = process::build(&["simulator", "sensorctl"], false)?;
+    let world = World::start(&programs, arguments.keep.as_deref())?;
+    let mut watch = world.watch();
+    if !arguments.forever {
+        watch.args(["--seconds", &arguments.seconds.to_string()]);
+    }
+    if let Some(file) = &arguments.snapshot {
+        watch.arg("--snapshot").arg(file);
+    }
+    let outcome = if arguments.json {
+        summary(&world, &mut watch).map(|text| println!("{text}"))
+    } else {
+        show(&world, &mut watch)
+    };
+    if outcome.is_err() {
+        eprintln!("what the device noted:\n{}", world.device_log());
+    }
+    if let Some(folder) = &arguments.keep {
+        eprintln!("keys, configuration, flash and logs are in {}", folder.display());
+    }
+    outcome
+}
+
+/// How long the view gets to subscribe before the device says hello.
+const HEAD_START: Duration = Duration::from_secs(1);
+
+fn show(world: &World, watch: &mut Command) -> Result<()> {
+    let text = process::words(watch);
+    let mut view = watch.spawn().with_context(|| format!("`{text}` cannot be started"))?;
+    std::thread::sleep(HEAD_START);
+    let device = world.device();
+    let status = view.wait()?;
+    drop(device?);
+    if status.success() { Ok(()) } else { bail!("`{text}` ended with {status}") }
+}
+
+/// Runs the view without a screen, starts the device once the view is connected, and gives the last line of its JSON, which is
+/// the summary. No sample at all is a failure.
+pub fn summary(world: &World, watch: &mut Command) -> Result<Value> {
+    let mut view = watch
+        .arg("--json")
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("the operator's view cannot be started")?;
+    let lines = BufReader::new(view.stdout.take().context("the view has no output")?).lines();
+    let mut device = None;
+    let mut last = None;
+    for line in lines {
+        let event: Value = serde_json::from_str(&line?)?;
+        if device.is_none() && event.get("type").is_some_and(|kind| kind == "link") {
+            device = Some(world.device()?);
+        }
+        last = Some(event);
+    }
+    let status = view.wait()?;
+    let summary = last.context("the operator's view printed nothing")?;
+    // It tells losses by its exit code; the caller judges by the numbers.
+    if status.code().is_none_or(|code| code == 1 || code == 2) {
+        bail!("the operator's view ended with {status}: {summary}");
+    }
+    match summary.get("samples").and_then(Value::as_u64) {
+        Some(samples) if samples > 0 => Ok(summary),
+        _ => bail!("no sample has arrived: {summary}"),
+    }
+}

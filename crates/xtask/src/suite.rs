@@ -1,0 +1,260 @@
+//! Every test that this machine can run, one step after the other. A step that fails does not keep the others from running;
+//! a step that cannot run here is named and counted as skipped.
+
+use crate::process::{self, is_installed};
+use crate::size::TARGET;
+use crate::toolchain::Toolchain;
+use crate::{demo, size};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+/// The options of the test run.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run only the steps whose name contains this word; `list` prints the names
+    step: Option<String>,
+}
+
+/// How a step ended, where it did not fail.
+enum Outcome {
+    Passed,
+    /// It could not run here; why.
+    Skipped(String),
+}
+
+type Step = (&'static str, fn() -> Result<Outcome>);
+
+const STEPS: [Step; 10] = [
+    ("packages", packages),
+    ("format", format),
+    ("lints", lints),
+    ("documentation", documentation),
+    ("tests", tests),
+    ("cortex-m", cortex_m),
+    ("licences", licences),
+    ("tree", tree),
+    ("demo", demo_runs),
+    ("zephyr", zephyr),
+];
+
+/// Runs the steps and says how each ended.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let wanted = arguments.step.as_deref().unwrap_or("");
+    if wanted == "list" {
+        for (name, _) in STEPS {
+            println!("{name}");
+        }
+        return Ok(());
+    }
+    let steps: Vec<&Step> = STEPS.iter().filter(|(name, _)| name.contains(wanted)).collect();
+    ensure!(!steps.is_empty(), "no step's name contains {wanted:?}; `cargo xtask test list` prints them");
+    let mut lines = Vec::new();
+    let [mut passed, mut failed, mut skipped] = [0; 3];
+    for (name, step) in steps {
+        println!("=== {name}");
+        let started = Instant::now();
+        let result = step();
+        let seconds = started.elapsed().as_secs();
+        lines.push(match result {
+            Ok(Outcome::Passed) => {
+                passed += 1;
+                format!("  passed  {name:<14} {seconds:>4} s")
+            }
+            Ok(Outcome::Skipped(why)) => {
+                skipped += 1;
+                format!("  skipped {name:<14} {why}")
+            }
+            Err(error) => {
+                failed += 1;
+                eprintln!("{name} failed: {error:#}");
+                format!("  FAILED  {name:<14} {seconds:>4} s: {error:#}")
+            }
+        });
+    }
+    println!("\n{}\n", lines.join("\n"));
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed > 0 {
+        // The lines above say it all.
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// What the tests need from Debian.
+fn packages() -> Result<Outcome> {
+    let needed = [("mosquitto", "mosquitto"), ("openssl", "openssl"), ("git", "git")];
+    let missing: Vec<&str> =
+        needed.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        process::install(&missing)?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn passed(command: &mut Command) -> Result<Outcome> {
+    process::run(command).map(|()| Outcome::Passed)
+}
+
+fn format() -> Result<Outcome> {
+    process::run(&mut process::cargo(&["fmt", "--all", "--check"]))?;
+    // The firmware's workspace is resolved by Zephyr's build only: its files are named.
+    let mut firmware: Vec<PathBuf> = vec![process::root().join("build.rs")];
+    for entry in std::fs::read_dir(process::root().join("src"))? {
+        firmware.push(entry?.path());
+    }
+    firmware.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let mut rustfmt = Command::new("rustfmt");
+    rustfmt.args(["--check", "--edition", "2024"]).args(firmware).current_dir(process::root());
+    passed(&mut rustfmt)
+}
+
+fn lints() -> Result<Outcome> {
+    passed(&mut process::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn documentation() -> Result<Outcome> {
+    passed(process::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn tests() -> Result<Outcome> {
+    passed(&mut process::cargo(&["test", "--workspace"]))
+}
+
+/// The crates of the device build without `std`, and are measured, so that nothing creeps in.
+fn cortex_m() -> Result<Outcome> {
+    let toolchain = Toolchain::for_target(TARGET)?;
+    let mut build =
+        toolchain.cargo(&["build", "--target", TARGET, "--package", "device", "--package", "protocol"])?;
+    build.env("CARGO_TARGET_DIR", process::target().join("cortex-m"));
+    process::run(build.current_dir(process::root().join("crates")))?;
+    size::run()?;
+    Ok(Outcome::Passed)
+}
+
+/// Licences and banned crates, by cargo-deny.
+fn licences() -> Result<Outcome> {
+    let tools = process::target().join("tools");
+    let local = tools.join("bin/cargo-deny");
+    let program = if is_installed("cargo-deny") {
+        PathBuf::from("cargo-deny")
+    } else {
+        if !local.exists() {
+            eprintln!("installing cargo-deny (a few minutes, once) ...");
+            process::run(
+                process::cargo(&["install", "--quiet", "--locked", "cargo-deny", "--root"]).arg(&tools),
+            )?;
+        }
+        local
+    };
+    let mut deny = Command::new(program);
+    deny.args(["--workspace", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
+    passed(deny.current_dir(process::root().join("crates")))
+}
+
+/// What may not be in the tree: private keys, binaries, and any lock that resolves the unrelated crate `zephyr`.
+fn tree() -> Result<Outcome> {
+    let output = Command::new("git").args(["ls-files", "-z"]).current_dir(process::root()).output()?;
+    ensure!(output.status.success(), "`git ls-files` ended with {}", output.status);
+    let files = String::from_utf8(output.stdout)?;
+    for file in files.split('\0').filter(|file| !file.is_empty()) {
+        let path = process::root().join(file);
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {file}"))?;
+        if let Some(why) = unwanted(file, &bytes) {
+            bail!("{file} {why}");
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Why a file has no place in the tree.
+fn unwanted(file: &str, bytes: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(bytes);
+    // Written in two parts, so that this file itself is not one of those it looks for.
+    if text.contains(concat!("-----BEGIN ", "PRIVATE KEY"))
+        || text.contains(concat!("-----BEGIN EC ", "PRIVATE KEY"))
+    {
+        return Some("has a private key in it");
+    }
+    if bytes.starts_with(b"\x7fELF") || bytes.starts_with(b"!<arch>") {
+        return Some("is a binary");
+    }
+    let resolved = concat!("name = \"", "zephyr\"");
+    if file.ends_with("Cargo.lock")
+        && text.split("[[package]]").any(|package| package.contains(resolved) && package.contains("source ="))
+    {
+        return Some("resolves the crate `zephyr` of the registry, which has nothing to do with the RTOS");
+    }
+    None
+}
+
+/// The README's first command works and loses nothing.
+fn demo_runs() -> Result<Outcome> {
+    let programs = process::build(&["simulator", "sensorctl"], false)?;
+    let world = demo::World::start(&programs, None)?;
+    let summary = demo::summary(&world, world.watch().args(["--seconds", "8"]))
+        .with_context(|| format!("the device noted:\n{}", world.device_log()))?;
+    println!("{summary}");
+    ensure!(summary.get("handshake_ms").is_some_and(serde_json::Value::is_u64), "no handshake: {summary}");
+    for field in ["lost", "duplicates", "unexplained"] {
+        ensure!(
+            summary.get(field).and_then(serde_json::Value::as_u64) == Some(0),
+            "{field} is not 0: {summary}"
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Where a Zephyr workspace is: `ZEPHYR_BASE`, or `~/zephyrproject/zephyr`.
+fn zephyr_base() -> Option<PathBuf> {
+    let named = std::env::var_os("ZEPHYR_BASE").map(PathBuf::from);
+    let usual = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join("zephyrproject/zephyr"));
+    named.or_else(usual).filter(|base| base.join("VERSION").exists())
+}
+
+/// The firmware's own suites on `native_sim`, where there is a Zephyr workspace.
+fn zephyr() -> Result<Outcome> {
+    let Some(base) = zephyr_base() else {
+        return Ok(Outcome::Skipped(
+            "no Zephyr workspace: ZEPHYR_BASE is not set and ~/zephyrproject has none".into(),
+        ));
+    };
+    if !is_installed("west") {
+        return Ok(Outcome::Skipped("a Zephyr workspace, but no west: pip install west".into()));
+    }
+    let toolchain = Toolchain::for_target("x86_64-unknown-none")?;
+    let mut twister = Command::new("west");
+    twister.args([
+        "twister",
+        "--platform",
+        "native_sim/native/64",
+        "--jobs",
+        "2",
+        "--inline-logs",
+        "--testsuite-root",
+    ]);
+    twister.arg(process::root().join("tests")).arg("--outdir").arg(process::target().join("twister"));
+    twister.envs(toolchain.environment()?).env("ZEPHYR_BASE", &base).current_dir(&base);
+    if std::env::var_os("ZEPHYR_TOOLCHAIN_VARIANT").is_none() {
+        twister.env("ZEPHYR_TOOLCHAIN_VARIANT", "host");
+    }
+    passed(&mut twister)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unwanted;
+
+    #[test]
+    fn keys_binaries_and_the_wrong_zephyr_are_found_and_ordinary_files_are_not() {
+        let key = concat!("-----BEGIN ", "PRIVATE KEY-----\nMIG");
+        assert_eq!(unwanted("a.pem", key.as_bytes()), Some("has a private key in it"));
+        assert_eq!(unwanted("a", b"\x7fELF\x02"), Some("is a binary"));
+        let wrong = b"[[package]]\nname = \"zephyr\"\nversion = \"0.1.1\"\nsource = \"registry\"\n";
+        assert!(unwanted("Cargo.lock", wrong).is_some());
+        let right = b"[[package]]\nname = \"zephyr\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"serde\"\nsource = \"registry\"\n";
+        assert_eq!(unwanted("Cargo.lock", right), None);
+        assert_eq!(unwanted("src/lib.rs", b"fn main() {}"), None);
+    }
+}
