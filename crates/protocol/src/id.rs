@@ -19,6 +19,8 @@ pub enum DeviceIdError {
     TooLong,
     /// A byte outside `A-Z a-z 0-9 - _`, at this position.
     BadCharacter(usize),
+    /// The name of somebody who is no device: brokers take rights from names.
+    Reserved,
 }
 
 impl fmt::Display for DeviceIdError {
@@ -29,11 +31,16 @@ impl fmt::Display for DeviceIdError {
             Self::BadCharacter(at) => {
                 write!(f, "a device id has only A-Z a-z 0-9 - _; character {} is another", at + 1)
             }
+            Self::Reserved => write!(f, "{OPERATOR} is no device's id: it is the operator's name"),
         }
     }
 }
 
 impl core::error::Error for DeviceIdError {}
+
+/// The name of the operator, who may read every device's topics and write to every device. No device can have it, in
+/// whatever case: its certificate would carry the operator's rights.
+pub const OPERATOR: &str = "operator";
 
 impl DeviceId {
     /// Longest id in bytes. X.509 allows 64 (RFC 5280, `ub-common-name`); half of it keeps topics short.
@@ -46,6 +53,9 @@ impl DeviceId {
         }
         if let Some(at) = text.bytes().position(|b| !(b.is_ascii_alphanumeric() || b == b'-' || b == b'_')) {
             return Err(DeviceIdError::BadCharacter(at));
+        }
+        if text.eq_ignore_ascii_case(OPERATOR) {
+            return Err(DeviceIdError::Reserved);
         }
         String::try_from(text).map(Self).map_err(|_| DeviceIdError::TooLong)
     }
@@ -80,18 +90,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wildcards_separators_and_long_names_are_refused() {
+    fn wildcards_separators_long_names_and_the_operators_are_refused() {
         for (text, error) in [
             ("", DeviceIdError::Empty),
             ("a/b", DeviceIdError::BadCharacter(1)),
             ("+", DeviceIdError::BadCharacter(0)),
             ("dev#", DeviceIdError::BadCharacter(3)),
             ("dev 1", DeviceIdError::BadCharacter(3)),
+            ("operator", DeviceIdError::Reserved),
+            ("Operator", DeviceIdError::Reserved),
             ("dév", DeviceIdError::BadCharacter(1)),
             ("123456789012345678901234567890123", DeviceIdError::TooLong),
         ] {
             assert_eq!(DeviceId::new(text), Err(error), "{text}");
         }
-        assert!(DeviceId::new("12345678901234567890123456789012").is_ok());
+        for text in ["12345678901234567890123456789012", "operator-1", "a"] {
+            assert!(DeviceId::new(text).is_ok(), "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! All keys are ECDSA P-256. The authority's name is derived from its key, so that the key alone tells the issuer's name.
 
 use crate::folder::{self, FolderError, NewFolder};
+use protocol::id::OPERATOR;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
@@ -171,7 +172,7 @@ pub fn init(folder: &Path, hosts: &[String], days: u32) -> Result<(), AuthorityE
     let broker = authority.issue("broker", Use::Server(names), days, now)?;
     new.private(file::BROKER_KEY, &broker.key)?;
     new.public(file::BROKER, broker.chain.as_bytes())?;
-    let operator = authority.issue("operator", Use::Client, days, now)?;
+    let operator = authority.issue(OPERATOR, Use::Client, days, now)?;
     new.private(file::OPERATOR_KEY, &operator.key)?;
     new.public(file::OPERATOR, operator.chain.as_bytes())?;
     Ok(new.publish()?)
