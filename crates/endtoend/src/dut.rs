@@ -1,0 +1,173 @@
+//! The device under test: the Linux port with its flash in a file and a modelled sensor whose every reading is noted, so
+//! that what arrives can be held against what was measured. Owns one boot at a time.
+
+use crate::PATIENCE;
+use device::{Note, Policy};
+use norflash::{Flash, Store};
+use protocol::config::Draft;
+use protocol::{Configuration, DeviceId, Endpoint, Failure, Measurement, SensorFault};
+use simulator::folder::{self, Folder};
+use simulator::port::{Port, Report, Stopper, Summary, stopper};
+use simulator::sensor::{Instrument, Model};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// What a sensor said.
+pub type Reading = Result<Measurement, SensorFault>;
+
+/// One in so many measurements is a fault of the sensor, because faults have to arrive too.
+const FAULT_RATE: f64 = 0.02;
+
+/// A configuration with the shortest sampling period there is and a report every 200 ms.
+pub fn configuration(id: &str, port: u16, time_server: SocketAddr) -> Configuration {
+    let id = DeviceId::new(id).expect("an id");
+    let mut draft = Draft::new(id, crate::HOST, &time_server.to_string()).expect("a host and a time server");
+    draft.port = port.into();
+    draft.time_servers = std::iter::once(Endpoint::parse(&time_server.to_string(), 123, "time_servers"))
+        .collect::<Result<_, _>>()
+        .expect("a time server");
+    (draft.sample_period_ms, draft.report_period_ms) = (50, 200);
+    draft.check().expect("a configuration within its bounds")
+}
+
+/// Tries again within milliseconds and gives up within seconds.
+pub fn policy() -> Policy {
+    Policy {
+        backoff_floor_ms: 20,
+        backoff_cap_ms: 200,
+        healthy_ms: 500,
+        connect_timeout_ms: 2_000,
+        answer_timeout_ms: 1_000,
+    }
+}
+
+/// What a device has done so far.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Measurements taken.
+    pub samples: u64,
+    /// Connections that got as far as CONNACK.
+    pub connections: u64,
+    /// It is connected.
+    pub connected: bool,
+    /// Why connections ended and attempts failed, in order.
+    pub failures: Vec<Failure>,
+    /// The ring overflowed.
+    pub overflowed: bool,
+    /// Messages from the service that it refused.
+    pub refused: u64,
+}
+
+/// A device between or during its boots.
+pub struct Dut {
+    folder: Folder,
+    flash: PathBuf,
+    /// The timing of its sessions.
+    pub policy: Policy,
+}
+
+/// A device that runs.
+pub struct Running {
+    stop: Stopper,
+    task: JoinHandle<Summary>,
+    readings: Arc<Mutex<Vec<Reading>>>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// A boot that is over.
+#[derive(Debug)]
+pub struct Life {
+    /// What the device says of it.
+    pub summary: Summary,
+    /// What its sensor said, by sequence number.
+    pub readings: Vec<Reading>,
+    /// What it did.
+    pub progress: Progress,
+}
+
+impl Dut {
+    /// An enrolled device with its flash in a file.
+    pub fn new(folder: Folder, flash: PathBuf) -> Self {
+        Self { folder, flash, policy: policy() }
+    }
+
+    /// Gives it a new configuration, which counts from the next boot on.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Draft)) {
+        let mut draft = self.folder.configuration.draft();
+        draft.number += 1;
+        change(&mut draft);
+        self.folder.configuration = draft.check().expect("a configuration within its bounds");
+    }
+
+    /// Switches it on, with what its flash holds.
+    pub fn start(&self) -> Running {
+        let flash = Flash::open(&self.flash).expect("the flash file");
+        let mut store = Store::open(flash).expect("the store in flash");
+        folder::provision(&mut store, &self.folder.configuration)
+            .expect("a configuration that can be stored");
+        let readings = Arc::new(Mutex::new(Vec::new()));
+        let noted = readings.clone();
+        let mut model = Model::new(1).with_fault_rate(FAULT_RATE);
+        let sensor = move |uptime_ms: u64| {
+            let reading = model.measure(uptime_ms);
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push(reading);
+            reading
+        };
+        let mut port = Port::new(self.folder.credentials.clone(), sensor);
+        port.info.policy = self.policy;
+        let (out, progress) = watch::channel(Progress::default());
+        port.observer = Box::new(move |report| out.send_modify(|progress| progress.note(report)));
+        let (stop, stopped) = stopper();
+        let task =
+            tokio::spawn(
+                async move { port.run(&mut store, stopped).await.expect("a device that can start") },
+            );
+        Running { stop, task, readings, progress }
+    }
+}
+
+impl Progress {
+    fn note(&mut self, report: &Report) {
+        match report {
+            Report::Sampled => self.samples += 1,
+            Report::Note { note: Note::Connected { .. }, .. } => {
+                self.connections += 1;
+                self.connected = true;
+            }
+            Report::Note { note: Note::Disconnected(failure), .. } => {
+                self.failures.push(*failure);
+                self.connected = false;
+            }
+            Report::Note { note: Note::Overflow, .. } => self.overflowed = true,
+            Report::Note { note: Note::MessageRefused, .. } => self.refused += 1,
+            _ => {}
+        }
+    }
+}
+
+impl Running {
+    /// What it has done so far.
+    pub fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    /// Waits until it has done enough.
+    pub async fn until(&mut self, enough: impl Fn(&Progress) -> bool) -> Progress {
+        let found = timeout(4 * PATIENCE, self.progress.wait_for(|progress| enough(progress))).await;
+        let found = found.map(|progress| progress.expect("the device runs").clone());
+        found.unwrap_or_else(|_| panic!("what was awaited never came: {:?}", self.progress()))
+    }
+
+    /// Stops it in an orderly way: what is not delivered stays in flash.
+    pub async fn stop(self) -> Life {
+        self.stop.stop();
+        let summary = self.task.await.expect("a device that stops");
+        let readings = std::mem::take(&mut *self.readings.lock().unwrap_or_else(PoisonError::into_inner));
+        let progress = self.progress.borrow().clone();
+        Life { summary, readings, progress }
+    }
+}

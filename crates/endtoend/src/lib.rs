@@ -1,0 +1,22 @@
+//! The proofs that need everything together, and what they share: certificates of the project's own authority, Mosquitto
+//! with the project's own configuration, a link that can be cut, a device, and an operator who keeps the ledger. Nothing
+//! here is ever shipped. R-MQTT-ISOLATION, R-DATA-INTACT, R-TLS-ALL.
+//!
+//! Whatever is not as it must be for a test to run panics and says what to do about it.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod dut;
+pub mod mosquitto;
+pub mod operator;
+pub mod pki;
+pub mod proxy;
+pub mod records;
+
+use std::time::Duration;
+
+/// Long enough for a loaded machine; only a test that fails waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The host name of every broker here.
+pub const HOST: &str = "localhost";
