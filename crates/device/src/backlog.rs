@@ -1,5 +1,5 @@
-//! Batches that wait in flash because the device was stopped before it could deliver them. Owns their order, never their
-//! content: they go out as they were written, with the boot and the times of then. R-DATA-INTACT.
+//! Batches that wait in flash because the device was stopped before it could deliver them. Owns their order, never
+//! their content: they go out as they were written, with the boot and the times of then. R-DATA-INTACT.
 //!
 //! Slots fill from 0 upwards and are delivered and removed in that order; a free slot before an occupied one is a batch
 //! that was delivered.
@@ -15,8 +15,8 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// Looks for batches of former boots. A slot that cannot be read counts as taken: it is given up, and counted, when its
-    /// turn to be delivered comes.
+    /// Looks for batches of former boots. A slot that cannot be read counts as taken: it is given up, and counted,
+    /// when its turn to be delivered comes.
     pub(crate) fn load(store: &mut impl KeyValue) -> Self {
         let mut buffer = [0; BATCH_BYTES_MAX];
         let mut found = Self::default();
@@ -42,7 +42,8 @@ impl Backlog {
         store.remove(Key::Backlog(slot))
     }
 
-    /// Moves what is there to the front, so that there is room behind it. A power cut in between leaves one batch twice.
+    /// Moves what is there to the front, so that there is room behind it. A power cut in between leaves one batch
+    /// twice.
     pub(crate) fn compact(&mut self, store: &mut impl KeyValue) -> Result<(), StorageError> {
         let mut buffer = [0; BATCH_BYTES_MAX];
         let mut end = 0;

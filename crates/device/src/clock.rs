@@ -1,28 +1,39 @@
-//! What time it is, how sure that is, and which server to ask next. Owns the estimate and the floor, never a socket or a
-//! timer. R-TIME, with SNTP after RFC 4330 and RFC 5905.
+//! What time it is, how sure that is, and which server to ask next. Owns the estimate and the floor, never a socket
+//! or a timer. R-TIME, with SNTP after RFC 4330 and RFC 5905.
 //!
 //! The rules, each with its test:
-//! - Servers are asked in turn, none more often than every [`MIN_INTERVAL_MS`]; one that fails is asked ever less often,
+//! - Servers are asked in turn, none more often than every [`MIN_INTERVAL_MS`]; one that fails is asked ever less
+//!   often,
 //!   one that sends a kiss-o'-death is left alone.
-//! - The first time, and every later step, needs two answers that agree, of two servers where two are configured; of one
-//!   alone only once every other has been silent [`SILENT_AFTER`] times in a row. A single configured server sets the first
+//! - The first time, and every later step, needs two answers that agree, of two servers where two are configured; of
+//!   one
+//!   alone only once every other has been silent [`SILENT_AFTER`] times in a row. A single configured server sets the
+//! first
 //!   time alone.
 //! - Differences up to [`STEP_MS`] are slewed, so that time does not jump; larger ones are steps, counted and noted.
 //! - Never before the floor, the newest of build time and last confirmed time; never [`SERVICE_YEARS`] after the build.
 //! - A time is confirmed by a verified TLS connection that began after it was set. From then on the clock may move by
-//!   [`JUMP_MAX_MS`] in all until it is confirmed again; before, a certificate that does not fit the time makes the device forget
+//!   [`JUMP_MAX_MS`] in all until it is confirmed again; before, a certificate that does not fit the time makes the
+//! device forget
 //!   it and ask again. A confirmed time is forgotten after [`DISTRUST_AFTER`] such certificates in a row.
-//! - A verified connection proves a time only as far as its certificate is valid. So that a forged time in the future cannot
-//!   lock the device out for good, the stored floor is given up after [`FLOOR_PATIENCE_MS`] in which two servers (or the only
+//! - A verified connection proves a time only as far as its certificate is valid. So that a forged time in the future
+//!   cannot
+//!   lock the device out for good, the stored floor is given up after [`FLOOR_PATIENCE_MS`] in which two servers (or
+//! the only
 //!   one) agreed on an earlier time, which is still not before the build.
 
+mod estimate;
 pub mod sntp;
+mod weigh;
 
 use crate::platform::Uptime;
+use estimate::Estimate;
+pub use estimate::{DRIFT_DIVISOR, SLEW_DIVISOR};
 use heapless::Vec;
 use protocol::config::TIME_SERVERS_MAX;
 use protocol::{ClockQuality, EpochMillis};
 pub use sntp::TimeError;
+use weigh::{Anchor, Below, Candidate};
 
 /// Shortest time between two requests to the same server, in milliseconds: RFC 4330, section 10, wants 15 s at least.
 pub const MIN_INTERVAL_MS: u64 = 16_000;
@@ -36,16 +47,12 @@ pub const POLL_MS: u64 = 1_024_000;
 pub const ANSWER_TIMEOUT_MS: u64 = 2_000;
 /// Differences up to this are slewed, in milliseconds: the step threshold of RFC 5905 (0.125 s).
 pub const STEP_MS: u64 = 125;
-/// Speed of slewing: 1 ms in 2000 (500 ppm, RFC 5905).
-pub const SLEW_DIVISOR: u64 = 2_000;
 /// Largest jump of a confirmed clock, in milliseconds: the panic threshold of RFC 5905 (1000 s).
 pub const JUMP_MAX_MS: u64 = 1_000_000;
 /// Two answers agree where they differ by less than their error bounds and this, in milliseconds.
 pub const AGREE_MS: u64 = 500;
 /// How long the first of two answers is kept for the second, in milliseconds.
 pub const CANDIDATE_MS: u64 = 600_000;
-/// Drift of the device's own clock: 1 ms in 10 000 (100 ppm: an ordinary crystal over its whole temperature range).
-pub const DRIFT_DIVISOR: u64 = 10_000;
 /// Largest error of a clock that may check certificates, in milliseconds: a day (threat model, asset 5).
 pub const PLAUSIBLE_ERROR_MS: u64 = 86_400_000;
 /// Failures in a row after which a server counts as silent.
@@ -56,8 +63,6 @@ pub const DISTRUST_AFTER: u8 = 3;
 pub const FLOOR_PATIENCE_MS: u64 = 86_400_000;
 /// How long a server that does not want to be asked is left alone, in milliseconds: a day.
 pub const DENY_HOLDOFF_MS: u64 = 86_400_000;
-/// What reading two clocks of whole milliseconds and rounding adds to an error, in milliseconds.
-const ROUNDING_MS: u64 = 4;
 /// Years after its build in which a firmware may still be in service.
 pub const SERVICE_YEARS: u64 = 20;
 /// How far below the confirmed time the floor lies, in milliseconds, so that a correction never meets it.
@@ -84,42 +89,10 @@ pub struct TimeSet {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Estimate {
-    /// Milliseconds from start to 1970, the slew not counted.
-    offset: i64,
-    /// Correction that is being made, in milliseconds.
-    slew: i64,
-    since: Uptime,
-    error_ms: u64,
-}
-
-impl Estimate {
-    fn offset_at(&self, now: Uptime) -> i64 {
-        let done = now.since(self.since) / SLEW_DIVISOR;
-        let part = done.min(self.slew.unsigned_abs()) as i64;
-        self.offset.saturating_add(if self.slew < 0 { -part } else { part })
-    }
-
-    fn error_at(&self, now: Uptime) -> u64 {
-        let undone = self.slew.unsigned_abs().saturating_sub(now.since(self.since) / SLEW_DIVISOR);
-        self.error_ms.saturating_add(undone).saturating_add(now.since(self.since).div_ceil(DRIFT_DIVISOR))
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
 struct Pending {
     server: usize,
     nonce: [u8; 8],
     sent: Uptime,
-}
-
-/// One answer that waits for a second opinion.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    server: usize,
-    offset: i64,
-    error_ms: u64,
-    at: Uptime,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,23 +101,6 @@ struct Server {
     interval_ms: u64,
     /// Failures in a row.
     failures: u8,
-}
-
-/// Where a verified connection found the clock.
-#[derive(Clone, Copy, Debug)]
-struct Anchor {
-    offset: i64,
-    at: Uptime,
-}
-
-/// Answers below the floor that agree with each other.
-#[derive(Clone, Copy, Debug)]
-struct Below {
-    offset: i64,
-    error_ms: u64,
-    since: Uptime,
-    /// One bit for each server that said so.
-    servers: u8,
 }
 
 /// The device's clock.
@@ -237,8 +193,8 @@ impl Clock {
         self.stepped_since_attempt = false;
     }
 
-    /// The connection that was attempted is verified. Where the clock was not set meanwhile, its time is confirmed: the floor
-    /// rises to it. A time that the certificate was not checked against is not confirmed by it.
+    /// The connection that was attempted is verified. Where the clock was not set meanwhile, its time is confirmed:
+    /// the floor rises to it. A time that the certificate was not checked against is not confirmed by it.
     pub fn confirm(&mut self, now: Uptime) {
         if let Some(estimate) = self.estimate
             && !self.stepped_since_attempt
@@ -262,8 +218,8 @@ impl Clock {
         }
     }
 
-    /// A certificate does not fit the time. Where no verified connection has confirmed it, or after [`DISTRUST_AFTER`] such
-    /// certificates, it is forgotten; the floor stays.
+    /// A certificate does not fit the time. Where no verified connection has confirmed it, or after
+    /// [`DISTRUST_AFTER`] such certificates, it is forgotten; the floor stays.
     pub fn distrust(&mut self, now: Uptime) {
         self.misfits = self.misfits.saturating_add(1);
         if self.anchor.is_none() || self.misfits >= DISTRUST_AFTER {
@@ -401,133 +357,6 @@ impl Clock {
             Err(_) => self.server_failed(now, pending.server),
         }
         verdict
-    }
-
-    /// Checks an answer against the clock itself and takes it over where it may.
-    fn weigh(
-        &mut self,
-        now: Uptime,
-        pending: Pending,
-        answer: sntp::Answer,
-    ) -> Result<Option<TimeSet>, TimeError> {
-        let round_trip = now.since(pending.sent);
-        if round_trip >= ANSWER_TIMEOUT_MS {
-            return Err(TimeError::RoundTrip);
-        }
-        let held = answer.transmitted.since(answer.received).unsigned_abs();
-        // The two clocks count milliseconds apart: one may have ticked.
-        if held > round_trip + 1 {
-            return Err(TimeError::Order);
-        }
-        // Between the two ends of the exchange lies the mean of the two one-way differences.
-        let there = answer.received.since(EpochMillis(pending.sent.0));
-        let back = answer.transmitted.since(EpochMillis(now.0));
-        let offset = there.midpoint(back);
-        let error_ms =
-            round_trip.saturating_sub(held).div_ceil(2) + u64::from(answer.root_distance_ms) + ROUNDING_MS;
-        let time = EpochMillis(now.0).offset(offset);
-        if time < self.floor
-            && !(time >= self.build && self.gives_up_floor(now, pending.server, offset, error_ms))
-        {
-            return Err(TimeError::BeforeFloor);
-        }
-        if time > self.ceiling {
-            return Err(TimeError::AfterCeiling);
-        }
-        let Some(estimate) = self.estimate else {
-            if self.servers.len() > 1 && !self.second_opinion(now, pending.server, offset, error_ms)? {
-                return Ok(None);
-            }
-            self.step(now, offset, error_ms);
-            return Ok(Some(TimeSet { time, change_ms: None, step: true }));
-        };
-        let old = estimate.offset_at(now);
-        let change = offset.saturating_sub(old);
-        let old_error = estimate.error_at(now);
-        let agrees = change.unsigned_abs() <= error_ms.saturating_add(old_error);
-        if agrees && old_error <= error_ms {
-            // The clock knows better than a server at the end of a slow way: the answer only says that it is right.
-            self.heard = now;
-            self.candidate = None;
-            return Ok(Some(TimeSet { time, change_ms: Some(0), step: false }));
-        }
-        if let Some(anchor) = self.anchor {
-            let drift = now.since(anchor.at).div_ceil(DRIFT_DIVISOR).saturating_add(error_ms);
-            if offset.abs_diff(anchor.offset) > JUMP_MAX_MS.saturating_add(drift) {
-                return Err(TimeError::Jump);
-            }
-        }
-        if change.unsigned_abs() <= STEP_MS {
-            self.set(now, old, change, error_ms);
-            self.candidate = None;
-            return Ok(Some(TimeSet { time, change_ms: Some(change), step: false }));
-        }
-        if !self.second_opinion(now, pending.server, offset, error_ms)? {
-            return Ok(None);
-        }
-        self.steps = self.steps.saturating_add(1);
-        self.step(now, offset, error_ms);
-        Ok(Some(TimeSet { time, change_ms: Some(change), step: true }))
-    }
-
-    /// True where an earlier answer of another server agrees; keeps this one for the next where there is none.
-    fn second_opinion(
-        &mut self,
-        now: Uptime,
-        server: usize,
-        offset: i64,
-        error_ms: u64,
-    ) -> Result<bool, TimeError> {
-        let Some(first) = self.candidate.filter(|first| now.since(first.at) < CANDIDATE_MS) else {
-            self.candidate = Some(Candidate { server, offset, error_ms, at: now });
-            return Ok(false);
-        };
-        if first.offset.abs_diff(offset) > first.error_ms + error_ms + AGREE_MS {
-            self.candidate = Some(Candidate { server, offset, error_ms, at: now });
-            return Err(TimeError::Disagree);
-        }
-        if first.server == server && !self.is_alone(server) {
-            return Ok(false);
-        }
-        self.candidate = None;
-        Ok(true)
-    }
-
-    /// True where every other server has been silent for a while.
-    fn is_alone(&self, server: usize) -> bool {
-        let others = self.servers.iter().enumerate().filter(|(index, _)| *index != server);
-        others.into_iter().all(|(_, other)| other.failures >= SILENT_AFTER)
-    }
-
-    /// An answer below the floor but not before the build: true once two servers, or the only one, have agreed on it for
-    /// [`FLOOR_PATIENCE_MS`]. The floor then falls back to the build.
-    fn gives_up_floor(&mut self, now: Uptime, server: usize, offset: i64, error_ms: u64) -> bool {
-        let bit = 1 << server;
-        let agrees = |below: &Below| {
-            let drift = now.since(below.since).div_ceil(DRIFT_DIVISOR);
-            below.offset.abs_diff(offset) <= below.error_ms + error_ms + AGREE_MS + drift
-        };
-        let fresh = Below { offset, error_ms, since: now, servers: bit };
-        let below =
-            self.below.filter(agrees).map_or(fresh, |below| Below { servers: below.servers | bit, ..below });
-        self.below = Some(below);
-        let enough = self.servers.len() == 1 || below.servers.count_ones() > 1;
-        if enough && now.since(below.since) >= FLOOR_PATIENCE_MS && self.estimate.is_none() {
-            self.floor = self.build;
-            self.below = None;
-            return true;
-        }
-        false
-    }
-
-    fn step(&mut self, now: Uptime, offset: i64, error_ms: u64) {
-        self.stepped_since_attempt = true;
-        self.set(now, offset, 0, error_ms);
-    }
-
-    fn set(&mut self, now: Uptime, offset: i64, slew: i64, error_ms: u64) {
-        self.heard = now;
-        self.estimate = Some(Estimate { offset, slew, since: now, error_ms });
     }
 }
 

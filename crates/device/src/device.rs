@@ -1,6 +1,9 @@
 //! The device: routes events to the machines and asks them in turn what is to be done. Owns the platform and the buffer
 //! of the message that is being sent; takes no decision that one of the machines could take.
 
+mod kept;
+mod messages;
+
 use crate::backlog::Backlog;
 use crate::clock::{self, Clock, TimeError};
 use crate::config;
@@ -12,16 +15,14 @@ use crate::session::{Policy, Request, Session};
 use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
 use core::borrow::BorrowMut;
 use heapless::Deque;
-use protocol::hello::{PREVIOUS_BYTES_MAX, PreviousBoots};
+use kept::{count_boot, read_ends, read_number};
+use protocol::hello::PreviousBoots;
 use protocol::telemetry::BATCH_BYTES_MAX;
 use protocol::topic::topic;
-use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, PreviousBoot, State};
+use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, State};
 
 /// How often the state is reported while connected, in milliseconds.
 pub const STATE_PERIOD_MS: u64 = 60_000;
-
-/// How long a batch in flash that cannot be read now is left alone, in milliseconds.
-const BACKLOG_RETRY_MS: u64 = 10_000;
 
 /// Shortest time between two writes of the confirmed time, in milliseconds: at most 24 writes a day.
 pub const TIME_STORE_PERIOD_MS: u64 = 3_600_000;
@@ -341,19 +342,6 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         self.store_time(now);
     }
 
-    /// Stores the confirmed time, now and then.
-    fn store_time(&mut self, now: Uptime) {
-        if self.time_stored.is_none_or(|last| now.since(last) >= TIME_STORE_PERIOD_MS)
-            && let Some(floor) = self.clock.floor(now)
-        {
-            let result = self.platform.write(Key::Time, &floor.0.to_le_bytes());
-            if result.is_ok() {
-                self.time_stored = Some(now);
-            }
-            self.stored(result);
-        }
-    }
-
     fn disconnected(&mut self, now: Uptime, failure: Failure) {
         if !self.session.is_up() {
             return;
@@ -405,51 +393,6 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         }
     }
 
-    /// The next message, in the buffer: hello first, then the state, then what former boots left, then telemetry.
-    fn poll_message(&mut self, now: Uptime) -> Option<(u16, Channel, usize)> {
-        if core::mem::take(&mut self.hello_due) {
-            self.hello.previous = self.ends.0.first().copied();
-            let len = self.hello.encode(&mut self.buffer).ok()?;
-            return Some((self.outbox.send(Kind::Hello, now), Channel::Hello, len));
-        }
-        if now >= self.state_due {
-            self.state_due = now.after(STATE_PERIOD_MS);
-            self.store_time(now);
-            let len = self.state(now).encode(&mut self.buffer).ok()?;
-            return Some((self.outbox.send(Kind::State, now), Channel::State, len));
-        }
-        while let Some(slot) = self.backlog.head()
-            && now >= self.backlog_retry
-        {
-            if self.outbox.has(Kind::Backlog(slot)) {
-                return None;
-            }
-            match self.platform.read(Key::Backlog(slot), &mut self.buffer) {
-                Ok(Some(bytes)) => {
-                    let len = bytes.len();
-                    return Some((self.outbox.send(Kind::Backlog(slot), now), Channel::Telemetry, len));
-                }
-                // The medium may be better later; what is damaged will not be.
-                Err(error @ (StorageError::Medium | StorageError::Full)) => {
-                    self.stored(Err(error));
-                    self.backlog_retry = now.after(BACKLOG_RETRY_MS);
-                }
-                unreadable => {
-                    let unreadable = unreadable.map(|_| ());
-                    self.stored(unreadable);
-                    let removed = self.backlog.remove(slot, &mut self.platform);
-                    self.stored(removed);
-                }
-            }
-        }
-        let clock = &self.clock;
-        let batch = self.telemetry.poll_batch(|at| clock.time(at))?;
-        let len = batch.encode(&mut self.buffer).ok()?;
-        let token = self.outbox.send(Kind::Telemetry, now);
-        self.telemetry.published(token, batch.samples.len());
-        Some((token, Channel::Telemetry, len))
-    }
-
     fn acknowledged(&mut self, token: u16) {
         match self.outbox.acknowledged(token) {
             Some(Kind::Telemetry) => self.telemetry.acknowledged(token),
@@ -462,85 +405,10 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         }
     }
 
-    /// The service knows how a former boot ended; where there are more, it is told of the next.
-    fn end_is_known(&mut self) {
-        if self.hello.previous.is_some() && self.hello.previous == self.ends.0.first().copied() {
-            self.ends.0.remove(0);
-            let stored = write_ends(&mut self.platform, &self.ends);
-            self.stored(stored);
-            self.hello_due = !self.ends.0.is_empty();
-        }
-    }
-
-    /// Keeps what is not delivered and closes. How the boot ended is written last: where power fails before, the next
-    /// boot says that nobody knows.
-    fn stop(&mut self, now: Uptime) {
-        self.life = Life::Stopping;
-        self.session.close();
-        self.telemetry.disconnected();
-        let kept = self.keep_samples();
-        self.stored(kept);
-        if let Some(floor) = self.clock.floor(now) {
-            let stored = self.platform.write(Key::Time, &floor.0.to_le_bytes());
-            self.stored(stored);
-        }
-        self.ends.push(PreviousBoot { boot: self.hello.boot, next_seq: self.telemetry.next_seq() });
-        let stored = write_ends(&mut self.platform, &self.ends);
-        self.stored(stored);
-    }
-
-    fn keep_samples(&mut self) -> Result<(), StorageError> {
-        // Where there is no room before what is there, there may be some behind it.
-        let compacted = self.backlog.compact(&mut self.platform);
-        self.stored(compacted);
-        let clock = &self.clock;
-        while let Some(batch) = self.telemetry.drain(|at| clock.time(at)) {
-            let len = batch.encode(&mut self.buffer).map_err(|_| StorageError::TooLong)?;
-            let bytes = self.buffer.get(..len).ok_or(StorageError::TooLong)?;
-            self.backlog.push(bytes, &mut self.platform)?;
-        }
-        Ok(())
-    }
-
     fn poll_stop(&mut self) -> Option<Command<'_>> {
         if let Some(Request::Disconnect) = self.session.poll_output(Uptime(0), false) {
             return Some(Command::Disconnect);
         }
         (core::mem::replace(&mut self.life, Life::Stopped) == Life::Stopping).then_some(Command::Stopped)
     }
-}
-
-fn read_number<P: Platform>(platform: &mut P, key: Key) -> Result<Option<u64>, StorageError> {
-    let mut buffer = [0; 8];
-    match platform.read(key, &mut buffer)?.map(<[u8; 8]>::try_from) {
-        None => Ok(None),
-        Some(Ok(bytes)) => Ok(Some(u64::from_le_bytes(bytes))),
-        Some(Err(_)) => Err(StorageError::Corrupt),
-    }
-}
-
-fn count_boot<P: Platform>(platform: &mut P) -> Result<u32, StorageError> {
-    let last = read_number(platform, Key::Boot)?.unwrap_or(0);
-    let boot = last.wrapping_add(1);
-    platform.write(Key::Boot, &boot.to_le_bytes())?;
-    Ok(boot as u32)
-}
-
-/// How former boots ended, as far as the service has not been told.
-fn read_ends<P: Platform>(platform: &mut P) -> Result<PreviousBoots, StorageError> {
-    let mut buffer = [0; PREVIOUS_BYTES_MAX];
-    match platform.read(Key::Ended, &mut buffer)? {
-        None => Ok(PreviousBoots::default()),
-        Some(bytes) => PreviousBoots::decode(bytes).map_err(|_| StorageError::Corrupt),
-    }
-}
-
-fn write_ends<P: Platform>(platform: &mut P, ends: &PreviousBoots) -> Result<(), StorageError> {
-    if ends.0.is_empty() {
-        return platform.remove(Key::Ended);
-    }
-    let mut buffer = [0; PREVIOUS_BYTES_MAX];
-    // PREVIOUS_BYTES_MAX holds the longest list.
-    let len = ends.encode(&mut buffer).map_err(|_| StorageError::TooLong)?;
-    platform.write(Key::Ended, buffer.get(..len).ok_or(StorageError::TooLong)?)
 }

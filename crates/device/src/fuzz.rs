@@ -11,8 +11,8 @@ const BUILD: EpochMillis = EpochMillis::from_seconds(1_790_000_000);
 /// The nonce that the fuzzed clock uses: a seed that carries it as originate timestamp gets past that check.
 pub const NONCE: [u8; 8] = *b"\x11\x22\x33\x44\x55\x66\x77\x88";
 
-/// Datagrams of 48 bytes, one after the other, as answers of three time servers. The clock stays within floor and ceiling,
-/// its error is stated while it is set, and it never asks a server more often than allowed.
+/// Datagrams of 48 bytes, one after the other, as answers of three time servers. The clock stays within floor and
+/// ceiling, its error is stated while it is set, and it never asks a server more often than allowed.
 pub fn sntp_answers(bytes: &[u8]) {
     let mut clock = Clock::new(BUILD, None, 3);
     let mut now = Uptime(0);

@@ -51,8 +51,8 @@ pub enum Event<'a> {
     Tick,
     /// A datagram from a time server.
     TimeAnswer(&'a [u8]),
-    /// The request for time has left just now: what came before, such as looking up the server's name, is no part of the
-    /// round trip. A port that sends at once need not say so.
+    /// The request for time has left just now: what came before, such as looking up the server's name, is no part of
+    /// the round trip. A port that sends at once need not say so.
     TimeSent,
     /// The latest request for time could not be sent or will not be answered. Not to be sent for an earlier one.
     TimeUnreachable,

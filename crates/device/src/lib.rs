@@ -1,8 +1,9 @@
 //! Every decision the sensor device makes, without I/O, clock, thread or heap.
 //!
-//! Events go in ([`Device::handle`]), commands come out ([`Device::poll_output`]), and the device says when it next wants
-//! to be called ([`Device::next_deadline`]). What must be answered at once and locally (key-value store, entropy) is a
-//! trait in [`platform`]. So the same input gives the same output on a Cortex-M, in a test and in a fuzzer.
+//! Events go in ([`Device::handle`]), commands come out ([`Device::poll_output`]), and the device says when it next
+//! wants to be called ([`Device::next_deadline`]). What must be answered at once and locally (key-value store,
+//! entropy) is a trait in [`platform`]. So the same input gives the same output on a Cortex-M, in a test and in a
+//! fuzzer.
 //!
 //! A port is a loop: deliver what happened, carry out commands until there are none, sleep until the deadline.
 #![no_std]

@@ -31,8 +31,8 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// 1 s to 5 min of backoff, healthy after 1 min; 30 s to connect (a P-256 handshake takes about 2 s on a Cortex-M4 at
-    /// 64 MHz, the rest is for slow links), 20 s for answers.
+    /// 1 s to 5 min of backoff, healthy after 1 min; 30 s to connect (a P-256 handshake takes about 2 s on a
+    /// Cortex-M4 at 64 MHz, the rest is for slow links), 20 s for answers.
     fn default() -> Self {
         Self {
             backoff_floor_ms: 1_000,
@@ -80,8 +80,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A session that connects within the backoff's floor, at a random point of it. `keep_alive_s` is MQTT's keep-alive: silence of one and a half of it is a
-    /// failure (the same bound that MQTT 3.1.1, section 3.1.2.10, gives the server).
+    /// A session that connects within the backoff's floor, at a random point of it. `keep_alive_s` is MQTT's
+    /// keep-alive: silence of one and a half of it is a failure (the same bound that MQTT 3.1.1, section 3.1.2.10,
+    /// gives the server).
     pub(crate) fn new(mut policy: Policy, keep_alive_s: u32, now: Uptime, random: u32) -> Self {
         // A floor of 0 would storm the service.
         policy.backoff_floor_ms = policy.backoff_floor_ms.max(1);

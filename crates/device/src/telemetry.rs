@@ -1,9 +1,9 @@
-//! Samples from the sensor until the service has acknowledged them. Owns the schedule, the ring and the count of what is
-//! lost; never the sensor or the network. R-DATA-INTACT.
+//! Samples from the sensor until the service has acknowledged them. Owns the schedule, the ring and the count of what
+//! is lost; never the sensor or the network. R-DATA-INTACT.
 //!
-//! A sample is in exactly one of three places: `waiting` (never sent), `sent` (sent at least once, not acknowledged), or
-//! gone (acknowledged, or dropped and counted). Only a sample that was never sent may be dropped, so that the count of
-//! lost samples is exact: what was sent may have arrived, and stays until that is known.
+//! A sample is in exactly one of three places: `waiting` (never sent), `sent` (sent at least once, not acknowledged),
+//! or gone (acknowledged, or dropped and counted). Only a sample that was never sent may be dropped, so that the
+//! count of lost samples is exact: what was sent may have arrived, and stays until that is known.
 
 use crate::platform::Uptime;
 use core::borrow::BorrowMut;
@@ -27,8 +27,8 @@ struct Held {
     reading: Result<Measurement, SensorFault>,
 }
 
-/// The place for the samples that wait. By far the largest part of a device: a port whose stack is small keeps it in static
-/// memory and hands it over by reference.
+/// The place for the samples that wait. By far the largest part of a device: a port whose stack is small keeps it in
+/// static memory and hands it over by reference.
 #[derive(Debug)]
 pub struct Ring(Deque<Held, RING_SAMPLES>);
 
@@ -45,8 +45,8 @@ impl Default for Ring {
     }
 }
 
-/// A sample that was sent, with the time and the count of lost samples that went with it: when it is sent again it says the
-/// same, whatever the clock has done meanwhile.
+/// A sample that was sent, with the time and the count of lost samples that went with it: when it is sent again it
+/// says the same, whatever the clock has done meanwhile.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     held: Held,
@@ -147,8 +147,8 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
         let Some(at) = self.asked.take() else { return };
         self.faults = self.faults.saturating_add(u32::from(reading.is_err()));
         let held = Held { seq: self.next_seq, at, reading };
-        // Four billion samples are seven years at twenty a second without a restart: then nothing more is taken, because a
-        // number that is there twice would be worse.
+        // Four billion samples are seven years at twenty a second without a restart: then nothing more is taken,
+        // because a number that is there twice would be worse.
         let Some(next_seq) = self.next_seq.checked_add(1) else { return };
         self.next_seq = next_seq;
         if self.ring().is_full() {

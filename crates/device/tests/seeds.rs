@@ -4,7 +4,7 @@ use std::path::Path;
 
 #[test]
 fn no_seed_nor_any_cut_or_flip_of_it_breaks_a_promise() {
-    for (name, body) in device::fuzz::TARGETS {
+    for (name, body) in device::fuzz::TARGETS.into_iter().chain(protocol::fuzz::TARGETS) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name);
         let mut seeds = 0;
         for entry in

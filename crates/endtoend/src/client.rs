@@ -1,5 +1,5 @@
-//! A bare MQTT client, for whoever is not a device: an attacker, an operator for a moment. Owns one connection and never
-//! opens another: what ends it is an error.
+//! A bare MQTT client, for whoever is not a device: an attacker, an operator for a moment. Owns one connection and
+//! never opens another: what ends it is an error.
 
 use crate::{HOST, PATIENCE};
 use rumqttc::{

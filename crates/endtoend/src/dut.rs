@@ -1,5 +1,5 @@
-//! The device under test: the Linux port with its flash in a file and a modelled sensor whose every reading is noted, so
-//! that what arrives can be held against what was measured. Owns one boot at a time.
+//! The device under test: the Linux port with its flash in a file and a modelled sensor whose every reading is noted,
+//! so that what arrives can be held against what was measured. Owns one boot at a time.
 
 use crate::PATIENCE;
 use device::{Note, Policy};

@@ -1,6 +1,6 @@
-//! The proofs that need everything together, and what they share: certificates of the project's own authority, Mosquitto
-//! with the project's own configuration, a link that can be cut, a device, and an operator who keeps the ledger. Nothing
-//! here is ever shipped. R-MQTT-ISOLATION, R-DATA-INTACT, R-TLS-ALL.
+//! The proofs that need everything together, and what they share: certificates of the project's own authority,
+//! Mosquitto with the project's own configuration, a link that can be cut, a device, and an operator who keeps the
+//! ledger. Nothing here is ever shipped. R-MQTT-ISOLATION, R-DATA-INTACT, R-TLS-ALL.
 //!
 //! Whatever is not as it must be for a test to run panics and says what to do about it.
 #![forbid(unsafe_code)]

@@ -24,8 +24,8 @@ const DEBIAN: &str = "/usr/sbin/mosquitto";
 /// How long it may take to listen or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Ports that are tried. All lie below the range from which Linux takes ports for outgoing connections: one of those could
-/// otherwise take the broker's port while it restarts.
+/// Ports that are tried. All lie below the range from which Linux takes ports for outgoing connections: one of those
+/// could otherwise take the broker's port while it restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// How a broker ends.

@@ -1,5 +1,5 @@
-//! The operator who misses nothing: a session that the broker keeps, the ledger of `sensorctl`, and beside it a plain list
-//! of every sample that came, so that the ledger itself can be held against it. Connects again whatever happens.
+//! The operator who misses nothing: a session that the broker keeps, the ledger of `sensorctl`, and beside it a plain
+//! list of every sample that came, so that the ledger itself can be held against it. Connects again whatever happens.
 
 use crate::PATIENCE;
 use crate::client::options;

@@ -1,4 +1,5 @@
-//! The certificates of a test: what `sensorctl` issues, and those that it would not. Owns a folder that vanishes with it.
+//! The certificates of a test: what `sensorctl` issues, and those that it would not. Owns a folder that vanishes with
+//! it.
 
 use crate::HOST;
 use protocol::{Configuration, EpochMillis};

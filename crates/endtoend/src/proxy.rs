@@ -1,6 +1,6 @@
-//! A link that fails on request: a TCP proxy that counts bytes and cuts exactly there, in the middle of a handshake or of a
-//! record if that is where it is; or that swallows everything. It keeps what passed. Owns sockets only, and knows neither
-//! TLS nor MQTT.
+//! A link that fails on request: a TCP proxy that counts bytes and cuts exactly there, in the middle of a handshake
+//! or of a record if that is where it is; or that swallows everything. It keeps what passed. Owns sockets only, and
+//! knows neither TLS nor MQTT.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! Against Mosquitto with the documented configuration: a device reads and writes below its own prefix and nowhere else,
-//! and who cannot prove to be one does not get in. R-MQTT-ISOLATION, R-TLS-CLIENT.
+//! Against Mosquitto with the documented configuration: a device reads and writes below its own prefix and nowhere
+//! else, and who cannot prove to be one does not get in. R-MQTT-ISOLATION, R-TLS-CLIENT.
 //!
 //! Mosquitto acknowledges a forbidden PUBLISH and grants a forbidden SUBSCRIBE; what counts is what arrives. Each test
 //! therefore sends something that is allowed behind what is not, and looks at what came before it.

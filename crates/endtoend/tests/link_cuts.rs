@@ -1,6 +1,6 @@
-//! One device at 20 samples a second, Mosquitto, and a link that is cut two hundred times wherever it happens to be, while
-//! broker and device restart: what was measured arrives, unmodified and in order, and what the ring could not hold is
-//! counted exactly. R-DATA-INTACT.
+//! One device at 20 samples a second, Mosquitto, and a link that is cut two hundred times wherever it happens to be,
+//! while broker and device restart: what was measured arrives, unmodified and in order, and what the ring could not
+//! hold is counted exactly. R-DATA-INTACT.
 //!
 //! `ENDTOEND_SEED` repeats the cuts of an earlier run, `ENDTOEND_CUTS` sets how many there are.
 
@@ -22,7 +22,8 @@ use tokio::time::timeout;
 /// An hour, in milliseconds: a boot with this period takes one sample.
 const HOUR_MS: u32 = 3_600_000;
 
-/// Restarts of the device. The ledger tells so many boots apart: one more than restarts, and one that delivers what is left.
+/// Restarts of the device. The ledger tells so many boots apart: one more than restarts, and one that delivers what
+/// is left.
 const RESTARTS: usize = BOOTS_MAX - 2;
 
 /// Device, link, broker, operator and time, all running.
@@ -64,8 +65,8 @@ impl World {
         self.proxy.set(Mode::Open);
     }
 
-    /// One more boot that takes a single sample and delivers everything that earlier ones have left in flash. Gives what
-    /// has come in the end.
+    /// One more boot that takes a single sample and delivers everything that earlier ones have left in flash. Gives
+    /// what has come in the end.
     async fn deliver(&mut self, lives: &mut Vec<Life>) -> Book {
         self.dut.configure(|draft| (draft.sample_period_ms, draft.report_period_ms) = (HOUR_MS, HOUR_MS));
         let running = self.dut.start();
@@ -85,8 +86,8 @@ fn variable(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
-/// A cut in a handshake, which takes about 1 KB up and 3 KB down, or in a session, where a report takes some 200 bytes up
-/// and its acknowledgement 26 down.
+/// A cut in a handshake, which takes about 1 KB up and 3 KB down, or in a session, where a report takes some 200
+/// bytes up and its acknowledgement 26 down.
 fn random_cut(random: &mut fastrand::Rng, in_session: bool) -> Cut {
     let direction = random.choice([Direction::Up, Direction::Down]).unwrap();
     let ending = match random.u8(0..24) {

@@ -1,5 +1,5 @@
-//! What somebody sees who sits on the wire: a TLS handshake that offers only what is allowed, and behind it nothing that
-//! can be read; and what a server gets that speaks MQTT in clear: nothing. R-TLS-ALL, R-TLS-CIPHERS.
+//! What somebody sees who sits on the wire: a TLS handshake that offers only what is allowed, and behind it nothing
+//! that can be read; and what a server gets that speaks MQTT in clear: nothing. R-TLS-ALL, R-TLS-CIPHERS.
 
 use device::Policy;
 use endtoend::client::Message;
@@ -139,7 +139,8 @@ fn check_client_hello(hello: &TlsClientHelloContents<'_>) {
             }
             TlsExtension::SignatureAlgorithms(algorithms) => {
                 seen.insert("signatures");
-                // RFC 8446, section 4.2.3: the low byte of the old pairs is the key, the high byte the hash; 2 is SHA-1.
+                // RFC 8446, section 4.2.3: the low byte of the old pairs is the key, the high byte the hash; 2 is
+                // SHA-1.
                 assert!(algorithms.iter().all(|algorithm| algorithm >> 8 > 3), "{algorithms:04x?}");
             }
             TlsExtension::SNI(names) => {

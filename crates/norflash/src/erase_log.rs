@@ -1,13 +1,14 @@
-//! Erases that happen as a whole, whatever power does: the layer between the map and the flash. Owns the last two blocks,
-//! where each erase is noted before it begins; never looks at what the map stores, only at whether it marked a block.
-//! R-DATA-INTACT.
+//! Erases that happen as a whole, whatever power does: the layer between the map and the flash. Owns the last two
+//! blocks, where each erase is noted before it begins; never looks at what the map stores, only at whether it marked
+//! a block. R-DATA-INTACT.
 //!
-//! One of the two blocks is active: the one with the higher generation in its first unit. The units behind it are records,
-//! `Begin(block)` and `Done` in turn. The last one that can be read being `Begin` means that the block may hold anything:
-//! it is erased again. When the active block is full, the other one is erased and gets the next generation.
+//! One of the two blocks is active: the one with the higher generation in its first unit. The units behind it are
+//! records, `Begin(block)` and `Done` in turn. The last one that can be read being `Begin` means that the block may
+//! hold anything: it is erased again. When the active block is full, the other one is erased and gets the next
+//! generation.
 //!
-//! A record is a number and its complement. A cut write leaves ones where zeros were to be, so no record that was written
-//! in part reads as another one.
+//! A record is a number and its complement. A cut write leaves ones where zeros were to be, so no record that was
+//! written in part reads as another one.
 
 use embedded_storage::nor_flash::{ErrorType, NorFlash};
 use embedded_storage_async::nor_flash as asynchronous;

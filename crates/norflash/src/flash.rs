@@ -1,5 +1,5 @@
-//! NOR flash in RAM or in a file. Owns the cells, the rules of writing them and the count of what was done to them; knows
-//! nothing of what is stored. R-DATA-INTACT, R-FW-ATOMIC: what survives here was cut at every operation.
+//! NOR flash in RAM or in a file. Owns the cells, the rules of writing them and the count of what was done to them;
+//! knows nothing of what is stored. R-DATA-INTACT, R-FW-ATOMIC: what survives here was cut at every operation.
 
 mod file;
 mod power;

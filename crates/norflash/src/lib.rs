@@ -34,13 +34,13 @@
 //! ```
 //!
 //! # What the store adds to `sequential-storage`
-//! The map of `sequential-storage` appends values to blocks and knows a block's state by its first and its last word. It
-//! recovers by itself where an erase runs through the block from its start and where what is written is either there or
-//! not. Flash promises less: a block whose erase was cut holds anything (it may look full, and its recovery then takes it
-//! for the source of an unfinished copy and erases the good one), and a word that was being written may look erased and
-//! not be. So a layer between map and flash notes each erase before it begins, in two blocks of its own, and finishes
-//! it after a cut; it takes a block's mark that was written in part for written; and it writes in units of an item's
-//! header, so that the remains of a header never join with the item behind it (its issue 136).
+//! The map of `sequential-storage` appends values to blocks and knows a block's state by its first and its last word.
+//! It recovers by itself where an erase runs through the block from its start and where what is written is either
+//! there or not. Flash promises less: a block whose erase was cut holds anything (it may look full, and its recovery
+//! then takes it for the source of an unfinished copy and erases the good one), and a word that was being written may
+//! look erased and not be. So a layer between map and flash notes each erase before it begins, in two blocks of its
+//! own, and finishes it after a cut; it takes a block's mark that was written in part for written; and it writes in
+//! units of an item's header, so that the remains of a header never join with the item behind it (its issue 136).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]

@@ -1,9 +1,9 @@
-//! The key-value store on flash: the map of `sequential-storage` over the erase log. Owns how a value and its absence are
-//! stored and what the map's errors mean to the device; never what the values say. R-DATA-INTACT, R-CONF.
+//! The key-value store on flash: the map of `sequential-storage` over the erase log. Owns how a value and its absence
+//! are stored and what the map's errors mean to the device; never what the values say. R-DATA-INTACT, R-CONF.
 //!
 //! A removed key is a value too, one without content: to strike out what is written would mean to write a word twice.
-//! Room: of each block all but two units of 8 bytes holds items of 8 bytes and key, flag and value, rounded up to units;
-//! one block is kept erased and two are the erase log's.
+//! Room: of each block all but two units of 8 bytes holds items of 8 bytes and key, flag and value, rounded up to
+//! units; one block is kept erased and two are the erase log's.
 
 use crate::erase_log::{EraseLog, LogError};
 use device::{Key, KeyValue, StorageError};
@@ -42,8 +42,9 @@ impl<E: Debug> From<LogError<E>> for StoreError<E> {
 
 type Map<F> = MapStorage<u8, EraseLog<F>, Cache<Uncached, Uncached, Uncached, u8>>;
 
-/// A store on the flash `F`, or on `&mut F`. Where power fails during a write, the key has its old or its new value, and
-/// all others are untouched; the next store that is opened repairs what it finds, and so does this one after an error.
+/// A store on the flash `F`, or on `&mut F`. Where power fails during a write, the key has its old or its new value,
+/// and all others are untouched; the next store that is opened repairs what it finds, and so does this one after an
+/// error.
 pub struct Store<F: NorFlash> {
     map: Map<F>,
     /// Holds an item of any length that fits into a block, so that nothing on the flash is too long for it.

@@ -1,6 +1,6 @@
-//! The device itself on the store: power is cut at every write and erase of its start and of its shutdown. Then it starts
-//! again, its boot number has never been used before, and every sample that was stored completely is still there.
-//! R-DATA-INTACT.
+//! The device itself on the store: power is cut at every write and erase of its start and of its shutdown. Then it
+//! starts again, its boot number has never been used before, and every sample that was stored completely is still
+//! there. R-DATA-INTACT.
 
 use device::platform::BACKLOG_SLOTS;
 use device::{BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeyValue, StorageError, Uptime};

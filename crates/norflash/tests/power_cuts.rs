@@ -1,5 +1,6 @@
-//! Power is cut at every write and erase of what the store does, before, after and in the middle of it. Then every key has
-//! exactly its value, only the one in progress its old or its new one, and the store goes on. R-DATA-INTACT, R-CONF.
+//! Power is cut at every write and erase of what the store does, before, after and in the middle of it. Then every
+//! key has exactly its value, only the one in progress its old or its new one, and the store goes on. R-DATA-INTACT,
+//! R-CONF.
 
 use device::{Key, KeyValue, StorageError};
 use fastrand::Rng;
@@ -105,8 +106,8 @@ fn cuts(seed: u64, torn: u64) -> impl Iterator<Item = Cut> {
     [Cut::Before, Cut::After].into_iter().chain((0..torn).map(move |n| Cut::Torn { seed: seed * 1000 + n }))
 }
 
-/// Cuts at every operation of `steps` on a copy of `base`, and then goes on, without and with a new start. The number of
-/// cuts.
+/// Cuts at every operation of `steps` on a copy of `base`, and then goes on, without and with a new start. The number
+/// of cuts.
 fn cut_everywhere(base: &Small, before: &Model, steps: &[Step], after: &[Step], seed: u64, torn: u64) -> u64 {
     let mut flash = base.copy();
     assert!(run(&mut flash, &mut before.clone(), steps, "without a cut").is_none());

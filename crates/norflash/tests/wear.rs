@@ -1,5 +1,5 @@
-//! What a day costs the flash. The numbers are printed (`cargo test -p norflash --test wear -- --nocapture`) and held to a
-//! lifetime.
+//! What a day costs the flash. The numbers are printed (`cargo test -p norflash --test wear -- --nocapture`) and held
+//! to a lifetime.
 
 use device::platform::BACKLOG_SLOTS;
 use device::{Key, KeyValue};

@@ -318,8 +318,8 @@ impl Configuration {
         json::encode(&self.0, buffer)
     }
 
-    /// Reads and checks a document of at most [`CONFIGURATION_BYTES_MAX`] bytes. Every field must be there, once; a field
-    /// that the schema does not know is refused.
+    /// Reads and checks a document of at most [`CONFIGURATION_BYTES_MAX`] bytes. Every field must be there, once; a
+    /// field that the schema does not know is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self, ConfigurationError> {
         if bytes.len() > CONFIGURATION_BYTES_MAX {
             return Err(ConfigurationError::TooLong { len: bytes.len() });

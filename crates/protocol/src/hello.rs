@@ -33,9 +33,9 @@ pub struct Hello {
     pub boot: u32,
     /// Why it started.
     pub reset: ResetCause,
-    /// How a former boot ended that ended in an orderly way and of which the service has not been told. `None` where there is
-    /// none: after a power cut, a watchdog or a crash nobody knows how many unsent samples were lost. Where several wait, a
-    /// hello goes out for each.
+    /// How a former boot ended that ended in an orderly way and of which the service has not been told. `None` where
+    /// there is none: after a power cut, a watchdog or a crash nobody knows how many unsent samples were lost. Where
+    /// several wait, a hello goes out for each.
     #[serde(deserialize_with = "json::nullable")]
     pub previous: Option<PreviousBoot>,
     /// Number of this connection within the boot, from 1.

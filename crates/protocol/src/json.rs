@@ -1,7 +1,7 @@
 //! JSON as every message uses it: bounded buffers, one version, nothing after the closing brace.
 //!
-//! The feature `custom-error-messages` of `serde-json-core` stays off: it panics on a message of more than 64 bytes, and
-//! serde writes the sender's own unknown field names into such messages.
+//! The feature `custom-error-messages` of `serde-json-core` stays off: it panics on a message of more than 64 bytes,
+//! and serde writes the sender's own unknown field names into such messages.
 
 use crate::PROTOCOL_VERSION;
 use core::fmt;
@@ -68,7 +68,8 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], max: usize) -> Res
     serde_json_core::from_slice(bytes).map(|(message, _)| message).map_err(DecodeError::Syntax)
 }
 
-/// True for `[,`, which the parser would take for an empty beginning of a list. No text in our messages may have a bracket.
+/// True for `[,`, which the parser would take for an empty beginning of a list. No text in our messages may have a
+/// bracket.
 pub(crate) fn has_empty_element(bytes: &[u8]) -> bool {
     let mut after_bracket = false;
     for byte in bytes {

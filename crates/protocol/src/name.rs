@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 /// Longest name in bytes: `v255.255.65535+4294967295` is 25.
 pub const NAME_MAX: usize = 32;
 
-/// Up to [`NAME_MAX`] of `A-Z a-z 0-9 . _ - + / @`, so that it stands in JSON, in a file name and on a terminal as it is.
+/// Up to [`NAME_MAX`] of `A-Z a-z 0-9 . _ - + / @`, so that it stands in JSON, in a file name and on a terminal as it
+/// is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Name(String<NAME_MAX>);

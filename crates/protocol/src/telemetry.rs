@@ -136,7 +136,8 @@ impl Batch {
     }
 
     /// Reads a batch of at most [`BATCH_BYTES_MAX`] bytes. Refused: another version, no sample, a sequence that runs
-    /// past `u32`, more lost samples than there were before, the first sample not at 0 ms, samples that go back in time, values outside the sensor's range.
+    /// past `u32`, more lost samples than there were before, the first sample not at 0 ms, samples that go back in
+    /// time, values outside the sensor's range.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire: Wire<RawSample> = json::decode(bytes, BATCH_BYTES_MAX)?;
         check_version(wire.v)?;

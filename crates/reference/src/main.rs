@@ -1,5 +1,6 @@
-//! The reference that measurements are made against: the same MQTT library over the same TLS, and nothing else. Each client
-//! publishes at a fixed period, with QoS 1, and waits for its acknowledgements; it stores nothing and checks nothing.
+//! The reference that measurements are made against: the same MQTT library over the same TLS, and nothing else. Each
+//! client publishes at a fixed period, with QoS 1, and waits for its acknowledgements; it stores nothing and checks
+//! nothing.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;

@@ -1,8 +1,9 @@
-//! The test authority: its root certificate and the certificates it issues. Owns the root key on disk; trusts nothing it
-//! has not checked against its own certificate. A real fleet has its own public key infrastructure in this place.
+//! The test authority: its root certificate and the certificates it issues. Owns the root key on disk; trusts nothing
+//! it has not checked against its own certificate. A real fleet has its own public key infrastructure in this place.
 //! R-TLS-CLIENT, R-TLS-SERVER.
 //!
-//! All keys are ECDSA P-256. The authority's name is derived from its key, so that the key alone tells the issuer's name.
+//! All keys are ECDSA P-256. The authority's name is derived from its key, so that the key alone tells the issuer's
+//! name.
 
 use crate::folder::{self, FolderError, NewFolder};
 use protocol::id::OPERATOR;
@@ -149,8 +150,8 @@ enum Use {
     Client,
 }
 
-/// Makes an authority with credentials for a broker that is dialled by one of `hosts` (names or IP addresses) and for the
-/// operator, valid for `days`, in `folder`.
+/// Makes an authority with credentials for a broker that is dialled by one of `hosts` (names or IP addresses) and for
+/// the operator, valid for `days`, in `folder`.
 pub fn init(folder: &Path, hosts: &[String], days: u32) -> Result<(), AuthorityError> {
     check_days(days)?;
     let names = hosts.iter().map(|host| subject_name(host)).collect::<Result<Vec<_>, _>>()?;

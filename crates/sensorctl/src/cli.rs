@@ -26,8 +26,8 @@ enum Area {
     Device(device::Device),
     /// What devices send: live, verified, with every loss and duplicate counted
     ///
-    /// A screen on a terminal, lines elsewhere; a summary at the end. Connects with the operator's certificate over mutual
-    /// TLS, and again where the link breaks: the broker keeps what comes in between. q or Ctrl-C ends it.
+    /// A screen on a terminal, lines elsewhere; a summary at the end. Connects with the operator's certificate over
+    /// mutual TLS, and again where the link breaks: the broker keeps what comes in between. q or Ctrl-C ends it.
     Watch(watch::Watch),
 }
 

@@ -1,6 +1,6 @@
 //! Enrolment of devices for simulators and development boards: a key, a certificate and the first configuration in one
-//! folder. Owns the folder's form, never the authority. The key is made here and lies in a file: real devices make theirs
-//! themselves. R-CONF, R-TLS-CLIENT.
+//! folder. Owns the folder's form, never the authority. The key is made here and lies in a file: real devices make
+//! theirs themselves. R-CONF, R-TLS-CLIENT.
 
 use crate::authority::{Authority, AuthorityError, Credentials};
 use crate::folder::{self, FolderError, NewFolder};
@@ -12,8 +12,8 @@ use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Days for which a device's certificate is valid, unless told otherwise: days, because losing the folder must not matter
-/// for years.
+/// Days for which a device's certificate is valid, unless told otherwise: days, because losing the folder must not
+/// matter for years.
 pub const DEVICE_DAYS: u32 = 30;
 
 /// Most devices that are enrolled at once.
@@ -131,8 +131,8 @@ pub fn device(
     Ok(folder.publish()?)
 }
 
-/// Enrols `count` devices into sub-folders of the new folder `out`, named `prefix` and a number from 1 on, padded to equal
-/// length. Either all of them appear or none. `progress` hears of each device that is done.
+/// Enrols `count` devices into sub-folders of the new folder `out`, named `prefix` and a number from 1 on, padded to
+/// equal length. Either all of them appear or none. `progress` hears of each device that is done.
 pub fn fleet(
     authority: &Authority,
     wanted: &Wanted,

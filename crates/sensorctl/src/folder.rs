@@ -1,5 +1,5 @@
-//! Folders that appear whole or not at all: written beside their place, then renamed into it. Owns files and their modes,
-//! never what is in them. A folder that exists is never touched.
+//! Folders that appear whole or not at all: written beside their place, then renamed into it. Owns files and their
+//! modes, never what is in them. A folder that exists is never touched.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};

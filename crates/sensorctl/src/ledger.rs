@@ -1,6 +1,6 @@
 //! Who sent what: from the messages of all devices, what came, what came twice, what is lost and what nobody explains.
-//! Owns counts only; does no I/O, owns no clock and keeps no sample. Its memory is bounded for each device, however long it
-//! runs. R-DATA-INTACT.
+//! Owns counts only; does no I/O, owns no clock and keeps no sample. Its memory is bounded for each device, however
+//! long it runs. R-DATA-INTACT.
 //!
 //! What it holds devices to (crates/device, `telemetry`): within a boot new samples come in order; what was dropped is
 //! counted in the next batch; batches that a former boot left come after the hello of the new boot and before its own

@@ -1,5 +1,5 @@
-//! The factory and the operator of a fleet: certificates of a test authority, enrolment of devices, and watching what they
-//! send. The binary `sensorctl` is a thin face over this library.
+//! The factory and the operator of a fleet: certificates of a test authority, enrolment of devices, and watching what
+//! they send. The binary `sensorctl` is a thin face over this library.
 #![forbid(unsafe_code)]
 
 pub mod authority;

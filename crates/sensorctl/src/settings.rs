@@ -1,5 +1,5 @@
-//! An enrolled device as the lines of Zephyr's settings shell that put it into a development board. Owns the names of the
-//! keys that the firmware reads. The private key passes over the console: for development only.
+//! An enrolled device as the lines of Zephyr's settings shell that put it into a development board. Owns the names of
+//! the keys that the firmware reads. The private key passes over the console: for development only.
 
 use crate::enrol::{Enrolled, document};
 use rustls::pki_types::PrivateKeyDer;

@@ -1,6 +1,6 @@
-//! Watching a fleet: what devices say, verified and shown. Owns the state of one watch: the ledger, the last values for the
-//! plots, and how the link is. Does no I/O itself: [`link`] brings the messages, [`run`] drives it, and [`lines`], [`view`],
-//! [`summary`] and [`picture`] show it. R-DATA-INTACT, R-FLEET.
+//! Watching a fleet: what devices say, verified and shown. Owns the state of one watch: the ledger, the last values
+//! for the plots, and how the link is. Does no I/O itself: [`link`] brings the messages, [`run`] drives it, and
+//! [`lines`], [`view`], [`summary`] and [`picture`] show it. R-DATA-INTACT, R-FLEET.
 
 pub mod lines;
 pub mod link;

@@ -1,5 +1,5 @@
-//! `sensorctl watch` against Mosquitto with client certificates required: what it counts, how it comes back, and whom it
-//! does not trust.
+//! `sensorctl watch` against Mosquitto with client certificates required: what it counts, how it comes back, and whom
+//! it does not trust.
 
 use protocol::topic::topic;
 use protocol::{Batch, Channel, DeviceId, Hello, Measurement, ResetCause, Sample};

@@ -1,10 +1,12 @@
-//! The broker of the demonstration: rumqttd in this process, mutual TLS, started from a CA folder so that nothing has to
-//! be installed. Never for the field. R-TLS-CLIENT.
+//! The broker of the demonstration: rumqttd in this process, mutual TLS, started from a CA folder so that nothing has
+//! to be installed. Never for the field. R-TLS-CLIENT.
 //!
 //! Its limits, for which the tests of isolation use Mosquitto instead:
-//! - Every client whose certificate the CA has issued may publish and subscribe everywhere: there is no access control by
+//! - Every client whose certificate the CA has issued may publish and subscribe everywhere: there is no access
+//!   control by
 //!   topic, and no check of the client identifier against the certificate.
-//! - Handshakes are made one after the other, each to its end: a client that opens TCP and says nothing holds up others.
+//! - Handshakes are made one after the other, each to its end: a client that opens TCP and says nothing holds up
+//!   others.
 //! - Only topics below `device/` are taken; a subscriber gets at most [`IN_FLIGHT_MAX`] retained messages; messages are
 //!   kept in RAM, so that a restart forgets them; it cannot be stopped without ending the process.
 //! - A client certificate with an organisation (O) in its name is put under a tenant; ours have none.
@@ -72,8 +74,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker with the certificates of the CA folder `ca` on `address` (port 0 takes a free one) and waits until
-    /// it listens. Blocks for as long.
+    /// Starts a broker with the certificates of the CA folder `ca` on `address` (port 0 takes a free one) and waits
+    /// until it listens. Blocks for as long.
     pub fn start(ca: &Path, address: SocketAddr) -> Result<Self, BrokerError> {
         let path = |name: &str| ca.join(name);
         check(path(KEY), |path| PrivateKeyDer::from_pem_file(path).map(drop))?;

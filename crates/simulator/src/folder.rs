@@ -1,5 +1,5 @@
-//! An enrolled device's folder: configuration, key, certificate, roots. Owns how they are read and how the configuration
-//! gets into the device's store, never what they mean. R-CONF, R-TLS-CLIENT.
+//! An enrolled device's folder: configuration, key, certificate, roots. Owns how they are read and how the
+//! configuration gets into the device's store, never what they mean. R-CONF, R-TLS-CLIENT.
 
 use crate::tls::Credentials;
 use device::{KeyValue, StorageError, config, config::LoadError};

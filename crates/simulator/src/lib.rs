@@ -1,7 +1,8 @@
 //! The sensor device on Linux: what a newcomer runs first, what tests run everywhere, and what loads a broker.
 //!
-//! [`port::Port`] runs one [`device::Device`] over rustls, MQTT and SNTP; [`sensor`] is what it measures with; [`broker`]
-//! and [`time_server`] are the other side, so that nothing has to be installed. No decision of the device is taken here.
+//! [`port::Port`] runs one [`device::Device`] over rustls, MQTT and SNTP; [`sensor`] is what it measures with;
+//! [`broker`] and [`time_server`] are the other side, so that nothing has to be installed. No decision of the device
+//! is taken here.
 #![forbid(unsafe_code)]
 
 pub mod broker;

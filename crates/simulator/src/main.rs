@@ -21,8 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The secure sensor device on Linux.
 ///
-/// Every command that serves prints one line that begins with "ready" on standard output as soon as it does, and ends in
-/// an orderly way on Ctrl-C or SIGTERM.
+/// Every command that serves prints one line that begins with "ready" on standard output as soon as it does, and ends
+/// in an orderly way on Ctrl-C or SIGTERM.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {

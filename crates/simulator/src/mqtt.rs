@@ -1,5 +1,5 @@
-//! One connection to the service: DNS, TCP, TLS, MQTT 3.1.1, from the attempt to its end. Owns the socket and the packet
-//! identifiers, never decides to connect again. R-MQTT-ISOLATION, R-TLS-ALL.
+//! One connection to the service: DNS, TCP, TLS, MQTT 3.1.1, from the attempt to its end. Owns the socket and the
+//! packet identifiers, never decides to connect again. R-MQTT-ISOLATION, R-TLS-ALL.
 //!
 //! A [`Link`] is one attempt. Dropping it ends the connection, and nothing of it can be heard any more.
 

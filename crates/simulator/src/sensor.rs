@@ -1,11 +1,13 @@
-//! What the device measures with: a model of the air around it and of a BME280 in an enclosure, with the faults of a real
-//! bus. Owns physics and noise, never a schedule. R-DATA-INTACT.
+//! What the device measures with: a model of the air around it and of a BME280 in an enclosure, with the faults of a
+//! real bus. Owns physics and noise, never a schedule. R-DATA-INTACT.
 //!
 //! - Outside temperature: a day's cosine with its maximum at 15 h, plus weather that wanders over half a day.
 //! - The sensor follows it through its enclosure with a first-order lag of [`LAG_S`].
-//! - Humidity follows from temperature and a slowly wandering dew point (Magnus formula), so it falls when it gets warm.
+//! - Humidity follows from temperature and a slowly wandering dew point (Magnus formula), so it falls when it gets
+//!   warm.
 //! - Pressure is a random walk that is drawn back to its mean within two days and kept inside fixed bounds.
-//! - Noise: the RMS figures of the BME280 datasheet for weather monitoring (section 3.5.1: oversampling x1, filter off).
+//! - Noise: the RMS figures of the BME280 datasheet for weather monitoring (section 3.5.1: oversampling x1, filter
+//!   off).
 
 use protocol::{Measurement, SensorFault};
 use rand_chacha::ChaCha8Rng;

@@ -44,8 +44,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Begins to look up `server`, inside a tokio runtime; the whole exchange may take [`ANSWER_TIMEOUT_MS`] twice: once
-    /// to find the server, once to hear it.
+    /// Begins to look up `server`, inside a tokio runtime; the whole exchange may take [`ANSWER_TIMEOUT_MS`] twice:
+    /// once to find the server, once to hear it.
     pub fn start(server: &Endpoint, packet: [u8; PACKET_LEN]) -> Self {
         let (host, port) = (server.host.as_str().to_owned(), server.port);
         let look_up = async move {
@@ -93,8 +93,8 @@ impl Exchange {
         Progress::Ready
     }
 
-    /// Sends the request to the next address that takes it, before it returns: the moment of the call is the moment from
-    /// which the round trip counts. False where there is none.
+    /// Sends the request to the next address that takes it, before it returns: the moment of the call is the moment
+    /// from which the round trip counts. False where there is none.
     pub fn send(&mut self) -> bool {
         while let Some(address) = self.addresses.pop() {
             if let Ok(socket) = ask(address, &self.packet) {

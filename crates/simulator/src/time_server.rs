@@ -1,5 +1,5 @@
-//! A small SNTP server for demonstrations and tests: answers with the host's clock, or lies as it is told. Never for the
-//! field. R-TIME.
+//! A small SNTP server for demonstrations and tests: answers with the host's clock, or lies as it is told. Never for
+//! the field. R-TIME.
 
 use device::clock::sntp::PACKET_LEN;
 use std::io;

@@ -1,5 +1,5 @@
-//! The device's TLS: versions, cipher suites, groups, its certificate, its roots and its clock. Owns the rules by which a
-//! server is believed, never a connection. R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT, R-TIME.
+//! The device's TLS: versions, cipher suites, groups, its certificate, its roots and its clock. Owns the rules by
+//! which a server is believed, never a connection. R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT, R-TIME.
 
 use protocol::EpochMillis;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,8 +78,8 @@ impl TimeProvider for DeviceClock {
     }
 }
 
-/// The cryptography of a device: TLS 1.3 with AES-128-GCM first, then the other AEADs; TLS 1.2 with ECDHE and AEAD only;
-/// P-256 before X25519.
+/// The cryptography of a device: TLS 1.3 with AES-128-GCM first, then the other AEADs; TLS 1.2 with ECDHE and AEAD
+/// only; P-256 before X25519.
 pub fn provider() -> CryptoProvider {
     use ring::{cipher_suite as suite, kx_group};
     CryptoProvider {

@@ -1,5 +1,5 @@
-//! The port against time servers that misbehave: each lie is refused by its name, and nothing connects before the time is
-//! plausible. R-TIME.
+//! The port against time servers that misbehave: each lie is refused by its name, and nothing connects before the
+//! time is plausible. R-TIME.
 
 mod support;
 

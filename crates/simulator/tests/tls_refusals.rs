@@ -1,5 +1,6 @@
-//! Every server that the device must not believe, one test each, over the real path: SNTP, TCP, TLS, MQTT. Each kind has
-//! its positive control: the same set-up without the one fault is let in. R-TLS-SERVER, R-TLS-CIPHERS, R-TLS-CLIENT.
+//! Every server that the device must not believe, one test each, over the real path: SNTP, TCP, TLS, MQTT. Each kind
+//! has its positive control: the same set-up without the one fault is let in. R-TLS-SERVER, R-TLS-CIPHERS,
+//! R-TLS-CLIENT.
 
 mod support;
 
@@ -221,8 +222,8 @@ async fn openssl_rejects_a_foreign_device_and_the_device_says_so() {
     }
 }
 
-/// Shows `leaf` with these options of `openssl s_server`; `client` are those with which `s_client` gets in, which proves
-/// that the server works.
+/// Shows `leaf` with these options of `openssl s_server`; `client` are those with which `s_client` gets in, which
+/// proves that the server works.
 async fn openssl(
     authority: &Authority,
     leaf: &Leaf,

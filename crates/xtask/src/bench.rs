@@ -1,5 +1,5 @@
-//! Measures what the project claims, each figure beside a named reference from the same run: flash and RAM, bytes on the
-//! wire per sample, devices per core.
+//! Measures what the project claims, each figure beside a named reference from the same run: flash and RAM, bytes on
+//! the wire per sample, devices per core.
 
 use crate::demo::World;
 use crate::process::{self, Server};

@@ -1,5 +1,5 @@
-//! The device on this machine: a test authority, a time server, a broker, an enrolled device and the operator's view, each
-//! a program of its own, as they would be in the field.
+//! The device on this machine: a test authority, a time server, a broker, an enrolled device and the operator's view,
+//! each a program of its own, as they would be in the field.
 
 use crate::process::{self, Server};
 use anyhow::{Context, Result, bail};
@@ -185,8 +185,8 @@ fn show(world: &World, watch: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("`{text}` ended with {status}") }
 }
 
-/// Runs the view without a screen, starts the device once the view is connected, and gives the last line of its JSON, which is
-/// the summary. No sample at all is a failure.
+/// Runs the view without a screen, starts the device once the view is connected, and gives the last line of its JSON,
+/// which is the summary. No sample at all is a failure.
 pub fn summary(world: &World, watch: &mut Command) -> Result<Value> {
     let mut view = watch
         .arg("--json")

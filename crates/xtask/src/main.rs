@@ -1,5 +1,5 @@
-//! `cargo xtask`: the one entry to everything a person runs on this repository. Owns the order of things and the words to
-//! the person; every piece of work is a program of its own.
+//! `cargo xtask`: the one entry to everything a person runs on this repository. Owns the order of things and the
+//! words to the person; every piece of work is a program of its own.
 
 mod bench;
 mod demo;

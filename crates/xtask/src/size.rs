@@ -1,5 +1,5 @@
-//! Flash and RAM of the device's code on a Cortex-M4: one program with the device in it against the same program without
-//! it, both linked for thumbv7em-none-eabihf and optimised for size.
+//! Flash and RAM of the device's code on a Cortex-M4: one program with the device in it against the same program
+//! without it, both linked for thumbv7em-none-eabihf and optimised for size.
 
 use crate::process;
 use crate::toolchain::Toolchain;

@@ -1,5 +1,5 @@
-//! Every test that this machine can run, one step after the other. A step that fails does not keep the others from running;
-//! a step that cannot run here is named and counted as skipped.
+//! Every test that this machine can run, one step after the other. A step that fails does not keep the others from
+//! running; a step that cannot run here is named and counted as skipped.
 
 use crate::process::{self, is_installed};
 use crate::size::TARGET;

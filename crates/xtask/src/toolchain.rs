@@ -64,7 +64,8 @@ impl Toolchain {
         if !self.from_source {
             return Ok(Vec::new());
         }
-        // Other programs in the same folder as the compiler, such as Debian's Python, must not come into the path with it.
+        // Other programs in the same folder as the compiler, such as Debian's Python, must not come into the path
+        // with it.
         let folder = process::target().join("toolchain");
         std::fs::create_dir_all(&folder)?;
         let rustdoc = self.rustc.with_file_name("rustdoc");

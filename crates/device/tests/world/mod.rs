@@ -1,6 +1,6 @@
 #![allow(dead_code, reason = "each test binary uses its part of the world")]
-//! A world for the device in virtual time: a network that breaks, a broker that restarts, time servers, a store, a ledger
-//! of what the service received. Everything comes from one seed.
+//! A world for the device in virtual time: a network that breaks, a broker that restarts, time servers, a store, a
+//! ledger of what the service received. Everything comes from one seed.
 
 use device::clock::sntp::PACKET_LEN;
 use device::platform::BACKLOG_SLOTS;

@@ -1,4 +1,5 @@
-//! Reads a configuration so that an error names the field. Owns the form of the document, not the bounds of its content.
+//! Reads a configuration so that an error names the field. Owns the form of the document, not the bounds of its
+//! content.
 
 use super::{
     Configuration, ConfigurationError, Draft, FieldFault, FieldName, KEEP_ALIVE, NUMBER, PORT, REPORT_PERIOD,

@@ -16,9 +16,10 @@ pub(super) struct Ca {
 enum Action {
     /// Make a test authority with credentials for a broker and an operator
     ///
-    /// Writes ca.key and ca.crt (valid for ten years), broker.key and broker.crt (server) and operator.key and operator.crt
-    /// (client, CN=operator). Keys are ECDSA P-256, PKCS#8, readable by you alone. An authority that exists is never
-    /// touched. The key lies in a file: this is for tests and development, a real fleet keeps its authority elsewhere.
+    /// Writes ca.key and ca.crt (valid for ten years), broker.key and broker.crt (server) and operator.key and
+    /// operator.crt (client, CN=operator). Keys are ECDSA P-256, PKCS#8, readable by you alone. An authority that
+    /// exists is never touched. The key lies in a file: this is for tests and development, a real fleet keeps its
+    /// authority elsewhere.
     Init(Init),
 }
 

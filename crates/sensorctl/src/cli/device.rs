@@ -20,9 +20,9 @@ pub(super) struct Device {
 enum Action {
     /// Enrol a device, or many, for a simulator or a development board
     ///
-    /// Writes a folder with config.json (the configuration), device.key (PKCS#8, readable by you alone), device.crt (the
-    /// certificate chain, leaf first, CN = the device's id) and roots.crt (what the device trusts). With --count and
-    /// --id-prefix, one such folder for each device: dev-001, dev-002, … A folder that exists is never touched.
+    /// Writes a folder with config.json (the configuration), device.key (PKCS#8, readable by you alone), device.crt
+    /// (the certificate chain, leaf first, CN = the device's id) and roots.crt (what the device trusts). With --count
+    /// and --id-prefix, one such folder for each device: dev-001, dev-002, … A folder that exists is never touched.
     Enrol(Enrol),
     /// Print the lines that put an enrolled device into a development board
     ///

@@ -1,9 +1,9 @@
 //! The sequence numbers of one boot: what came, what came again, what is missing and which of that the device declared.
 //! Owns numbers only, no time and no content. R-DATA-INTACT.
 //!
-//! Everything from `base` to `next` has come, except what the gaps say is missing. A device that keeps its promise sends
-//! new numbers in order and says in each batch how many it had to drop before it, so a new number above `next` opens a gap
-//! and the growth of `lost` says how wide it must be.
+//! Everything from `base` to `next` has come, except what the gaps say is missing. A device that keeps its promise
+//! sends new numbers in order and says in each batch how many it had to drop before it, so a new number above `next`
+//! opens a gap and the growth of `lost` says how wide it must be.
 
 use std::collections::VecDeque;
 
@@ -44,8 +44,8 @@ pub struct Counts {
     pub unobserved: u64,
     /// New samples that came after later ones.
     pub out_of_order: u64,
-    /// Where the device contradicts itself: samples that it declared lost and that are not missing, a count of losses that
-    /// goes back or differs for the same sample, a boot number that goes back.
+    /// Where the device contradicts itself: samples that it declared lost and that are not missing, a count of losses
+    /// that goes back or differs for the same sample, a boot number that goes back.
     pub contradictions: u64,
 }
 

@@ -13,7 +13,8 @@ pub fn text(event: &Event) -> String {
     format!("{time} {}", body(&event.news))
 }
 
-/// What others wrote must not reach the terminal as more than text. Names of devices and firmware are text by their type.
+/// What others wrote must not reach the terminal as more than text. Names of devices and firmware are text by their
+/// type.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

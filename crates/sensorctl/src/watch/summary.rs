@@ -195,8 +195,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// One line for each value of the device that was heard last: least, greatest, and its course as a row of blocks `width`
-/// wide. Empty where there is none.
+/// One line for each value of the device that was heard last: least, greatest, and its course as a row of blocks
+/// `width` wide. Empty where there is none.
 pub fn sparklines(watch: &Watch, width: usize) -> Vec<String> {
     let latest = watch.ledger.devices().max_by_key(|(_, device)| device.seen.map(|(_, last)| last));
     let Some((id, _)) = latest else { return Vec::new() };
@@ -223,7 +223,8 @@ pub(super) fn range(values: &[f64]) -> Option<(f64, f64)> {
     Some((least, greatest))
 }
 
-/// The course of `values` in blocks of eight heights, at most `width` of them: the mean of as many values as fall into one.
+/// The course of `values` in blocks of eight heights, at most `width` of them: the mean of as many values as fall
+/// into one.
 fn sparkline(values: &[f64], width: usize) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let Some((least, greatest)) = range(values) else { return String::new() };

@@ -1,4 +1,5 @@
-//! The peers that rustls cannot be: `openssl s_server` with old versions and ciphers. Needs the Debian package `openssl`.
+//! The peers that rustls cannot be: `openssl s_server` with old versions and ciphers. Needs the Debian package
+//! `openssl`.
 
 use super::Leaf;
 use super::server::CONNACK;
