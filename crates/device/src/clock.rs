@@ -1,26 +1,20 @@
-//! What time it is, how sure that is, and which server to ask next. Owns the estimate and the floor, never a socket
-//! or a timer. R-TIME, with SNTP after RFC 4330 and RFC 5905.
+//! What time it is, how sure that is, and which server to ask next. Owns the estimate and the floor, never a socket or
+//! a timer. R-TIME, with SNTP after RFC 4330 and RFC 5905.
 //!
 //! The rules, each with its test:
-//! - Servers are asked in turn, none more often than every [`MIN_INTERVAL_MS`]; one that fails is asked ever less
-//!   often,
+//! - Servers are asked in turn, none more often than every [`MIN_INTERVAL_MS`]; one that fails is asked ever less often,
 //!   one that sends a kiss-o'-death is left alone.
-//! - The first time, and every later step, needs two answers that agree, of two servers where two are configured; of
-//!   one
+//! - The first time, and every later step, needs two answers that agree, of two servers where two are configured; of one
 //!   alone only once every other has been silent [`SILENT_AFTER`] times in a row. A single configured server sets the
-//! first
-//!   time alone.
+//!   first time alone.
 //! - Differences up to [`STEP_MS`] are slewed, so that time does not jump; larger ones are steps, counted and noted.
 //! - Never before the floor, the newest of build time and last confirmed time; never [`SERVICE_YEARS`] after the build.
 //! - A time is confirmed by a verified TLS connection that began after it was set. From then on the clock may move by
 //!   [`JUMP_MAX_MS`] in all until it is confirmed again; before, a certificate that does not fit the time makes the
-//! device forget
-//!   it and ask again. A confirmed time is forgotten after [`DISTRUST_AFTER`] such certificates in a row.
+//!   device forget it and ask again. A confirmed time is forgotten after [`DISTRUST_AFTER`] such certificates in a row.
 //! - A verified connection proves a time only as far as its certificate is valid. So that a forged time in the future
-//!   cannot
-//!   lock the device out for good, the stored floor is given up after [`FLOOR_PATIENCE_MS`] in which two servers (or
-//! the only
-//!   one) agreed on an earlier time, which is still not before the build.
+//!   cannot lock the device out for good, the stored floor is given up after [`FLOOR_PATIENCE_MS`] in which two servers
+//!   (or the only one) agreed on an earlier time, which is still not before the build.
 
 mod estimate;
 pub mod sntp;
