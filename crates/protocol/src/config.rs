@@ -43,7 +43,7 @@ pub struct Bound {
     pub reason: &'static str,
 }
 
-/// Bound of [`Configuration::port`].
+/// Bound of [`Draft::port`].
 pub static PORT: Bound = Bound {
     field: "port",
     unit: "",
@@ -52,7 +52,7 @@ pub static PORT: Bound = Bound {
     default: 8_883,
     reason: "8883 is IANA's port for MQTT over TLS",
 };
-/// Bound of [`Configuration::keep_alive_s`].
+/// Bound of [`Draft::keep_alive_s`].
 pub static KEEP_ALIVE: Bound = Bound {
     field: "keep_alive_s",
     unit: "s",
@@ -61,7 +61,7 @@ pub static KEEP_ALIVE: Bound = Bound {
     default: 60,
     reason: "NAT tables forget idle TCP connections after minutes; AWS IoT Core allows at most 1200 s",
 };
-/// Bound of [`Configuration::sample_period_ms`].
+/// Bound of [`Draft::sample_period_ms`].
 pub static SAMPLE_PERIOD: Bound = Bound {
     field: "sample_period_ms",
     unit: "ms",
@@ -70,7 +70,7 @@ pub static SAMPLE_PERIOD: Bound = Bound {
     default: 10_000,
     reason: "a BME280 needs up to 46 ms for one forced measurement of all three values",
 };
-/// Bound of [`Configuration::report_period_ms`].
+/// Bound of [`Draft::report_period_ms`].
 pub static REPORT_PERIOD: Bound = Bound {
     field: "report_period_ms",
     unit: "ms",
@@ -79,7 +79,7 @@ pub static REPORT_PERIOD: Bound = Bound {
     default: 60_000,
     reason: "not below the sampling period; larger batches cost fewer bytes per sample",
 };
-/// Bound of [`Configuration::number`].
+/// Bound of [`Draft::number`].
 pub static NUMBER: Bound = Bound {
     field: "number",
     unit: "",

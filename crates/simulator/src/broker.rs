@@ -3,10 +3,9 @@
 //!
 //! Its limits, for which the tests of isolation use Mosquitto instead:
 //! - Every client whose certificate the CA has issued may publish and subscribe everywhere: there is no access
-//!   control by
-//!   topic, and no check of the client identifier against the certificate.
+//!   control by topic, and no check of the client identifier against the certificate.
 //! - Handshakes are made one after the other, each to its end: a client that opens TCP and says nothing holds up
-//!   others.
+//!   the others.
 //! - Only topics below `device/` are taken; a subscriber gets at most [`IN_FLIGHT_MAX`] retained messages; messages are
 //!   kept in RAM, so that a restart forgets them; it cannot be stopped without ending the process.
 //! - A client certificate with an organisation (O) in its name is put under a tenant; ours have none.
