@@ -1,0 +1,81 @@
+//! Makes the bindings to the Zephyr subsystems that the firmware uses, for this board and configuration.
+
+use std::env;
+use std::path::PathBuf;
+
+/// What src/ may call and name. Everything else of Zephyr stays out of reach.
+const FUNCTIONS: &[&str] = &[
+    "mqtt_(client_init|connect|publish|publish_qos1_ack|subscribe|disconnect|abort|input|live|keepalive_time_left)",
+    "mqtt_(client_custom_transport_.*|readall_publish_payload|read_publish_payload_blocking)",
+    "settings_(subsys_init|load_one|save_one|delete)",
+    "sntp_(init|close)",
+    "tls_credential_(add|delete)",
+    "zsock_(getaddrinfo|freeaddrinfo)",
+    "shim_.*",
+];
+const TYPES: &[&str] = &[
+    "mqtt_.*",
+    "msghdr",
+    "net_sock_type",
+    "shim_.*",
+    "sntp_ctx",
+    "tls_credential_type",
+    "zsock_addrinfo",
+    // What zsock_pollfd is.
+    "zvfs_pollfd",
+];
+const VALUES: &[&str] = &["AF_INET", "APP_VERSION_STRING", "ZSOCK_POLLIN"];
+
+fn main() {
+    // zephyr_build announces the configuration with a directive that cargo does not know.
+    for name in ["DOTCONFIG", "INCLUDE_DIRS", "INCLUDE_DEFINES", "ZEPHYR_BASE", "TARGET"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    println!("cargo:rerun-if-changed={}", variable("DOTCONFIG"));
+    println!("cargo:rerun-if-changed=src/bindings.h");
+    println!("cargo:rerun-if-changed=src/shim.h");
+    zephyr_build::export_bool_kconfig();
+    zephyr_build::build_kconfig_mod();
+    bind();
+}
+
+/// What Zephyr's build hands to cargo.
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: build the firmware with `west build`"))
+}
+
+fn bind() {
+    let target = variable("TARGET");
+    let mut builder = bindgen::Builder::default()
+        .header("src/bindings.h")
+        .use_core()
+        .clang_arg(format!("--target={target}"))
+        .clang_arg("-DRUST_BINDGEN")
+        // <inttypes.h> and its like: any libc's do, these are the ones that come with Zephyr.
+        .clang_arg(format!("-I{}/lib/libc/minimal/include", variable("ZEPHYR_BASE")))
+        .derive_copy(true)
+        .derive_default(true)
+        .default_enum_style(bindgen::EnumVariation::Consts)
+        .prepend_enum_name(false)
+        .layout_tests(true)
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        .merge_extern_blocks(true)
+        .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()));
+    for (prefix, name) in [("-I", "INCLUDE_DIRS"), ("-D", "INCLUDE_DEFINES")] {
+        for entry in variable(name).split([' ', ';']).filter(|entry| !entry.is_empty()) {
+            builder = builder.clang_arg(format!("{prefix}{entry}"));
+        }
+    }
+    for function in FUNCTIONS {
+        builder = builder.allowlist_function(function);
+    }
+    for name in TYPES {
+        builder = builder.allowlist_type(name);
+    }
+    for value in VALUES {
+        builder = builder.allowlist_var(value);
+    }
+    let bindings = builder.generate().expect("bindgen reads src/bindings.h");
+    let path = PathBuf::from(variable("OUT_DIR")).join("bindings.rs");
+    bindings.write_to_file(&path).expect("the bindings can be written into OUT_DIR");
+}

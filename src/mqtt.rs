@@ -1,0 +1,242 @@
+//! The MQTT client of Zephyr. Owns the client's memory and turns its callbacks into the device's events; never decides
+//! when to connect, what to send or how long to wait. R-MQTT-ISOLATION, R-DATA-INTACT.
+//!
+//! The client runs over [`crate::tls`] only ([`transport`]): there is no way from here to a socket without TLS.
+
+mod inbox;
+mod transport;
+
+use crate::net::HostName;
+use crate::tls::Connection;
+use crate::{clock, credentials, ffi};
+use core::ffi::c_int;
+use core::ptr::NonNull;
+use device::{Event, Uptime};
+use inbox::{Inbox, Item};
+use protocol::config::HOST_MAX;
+use protocol::topic::{TOPIC_MAX, TopicText};
+use protocol::{DeviceId, Failure};
+use static_cell::ConstStaticCell;
+
+/// Room for one packet from the service but for a PUBLISH's payload, in bytes: fixed header, topic, packet identifier.
+const RX_MAX: usize = TOPIC_MAX + 64;
+/// Room for one packet to the service but for a PUBLISH's payload, in bytes: a SUBSCRIBE with two topics is the longest.
+const TX_MAX: usize = 2 * TOPIC_MAX + HOST_MAX + 64;
+
+/// Packet identifier of SUBSCRIBE. Identifiers of PUBLISH are the device's tokens, which count from 1: the two kinds of
+/// acknowledgement are told apart by their packet type.
+const SUBSCRIBE_ID: u16 = u16::MAX;
+
+/// Everything that Zephyr's client points to. It never moves.
+struct State {
+    client: ffi::mqtt_client,
+    rx: [u8; RX_MAX],
+    tx: [u8; TX_MAX],
+    client_id: [u8; DeviceId::MAX_LEN],
+    connection: Option<Connection>,
+    since: Uptime,
+    connack: bool,
+    inbox: Inbox,
+    record: transport::Record,
+}
+
+// SAFETY: the pointers in it are to itself, to constants and to what outlives a call; nothing is bound to a thread.
+unsafe impl Send for State {}
+
+static STATE: ConstStaticCell<State> = ConstStaticCell::new(State {
+    // SAFETY: a C structure of numbers, pointers and optional functions, for all of which zero is a value; Zephyr's
+    // `mqtt_client_init` starts by setting it to zero as well.
+    client: unsafe { core::mem::zeroed() },
+    rx: [0; RX_MAX],
+    tx: [0; TX_MAX],
+    client_id: [0; DeviceId::MAX_LEN],
+    connection: None,
+    since: Uptime(0),
+    connack: false,
+    inbox: Inbox::new(),
+    record: transport::Record::new(),
+});
+
+/// The client.
+pub struct Mqtt(NonNull<State>);
+
+impl Mqtt {
+    /// To be called once; `None` after that.
+    pub fn take() -> Option<Self> {
+        STATE.try_take().map(|state| Self(NonNull::from(state)))
+    }
+
+    /// The state, between two calls of Zephyr's client.
+    fn state(&mut self) -> &mut State {
+        // SAFETY: the static was taken once, so that this is the only way to it; while a function of Zephyr's client runs,
+        // no reference made here is alive, so that its callbacks may make their own.
+        unsafe { self.0.as_mut() }
+    }
+
+    /// Zephyr's client, to call a function with.
+    fn client(&mut self) -> *mut ffi::mqtt_client {
+        // SAFETY: makes a pointer only, without a reference to the rest of the state.
+        unsafe { &raw mut (*self.0.as_ptr()).client }
+    }
+
+    /// TCP, TLS and CONNECT; blocks until CONNECT is sent or something has failed. Only CONNACK, which comes as an event,
+    /// says that the service has accepted the device. The credentials must be shown under [`credentials::TAG`].
+    pub fn connect(
+        &mut self,
+        host: &str,
+        port: u16,
+        client_id: &str,
+        keep_alive_s: u16,
+    ) -> Result<(), Failure> {
+        self.disconnect();
+        let own = self.0.as_ptr();
+        let client = self.client();
+        // SAFETY: the client's memory is ours and no connection uses it.
+        unsafe { ffi::mqtt_client_init(client) };
+        let state = self.state();
+        state.since = clock::uptime();
+        state.connection = Some(Connection::open(&HostName::new(host), port, credentials::TAG)?);
+        let id = client_id.as_bytes();
+        let id_len = id.len().min(DeviceId::MAX_LEN);
+        state.client_id[..id_len].copy_from_slice(&id[..id_len]);
+        state.client.client_id = ffi::mqtt_utf8 { utf8: state.client_id.as_ptr(), size: id_len as u32 };
+        state.client.rx_buf = state.rx.as_mut_ptr();
+        state.client.rx_buf_size = RX_MAX as u32;
+        state.client.tx_buf = state.tx.as_mut_ptr();
+        state.client.tx_buf_size = TX_MAX as u32;
+        state.client.keepalive = keep_alive_s;
+        state.client.set_clean_session(1);
+        state.client.transport.type_ = ffi::MQTT_TRANSPORT_CUSTOM;
+        state.client.evt_cb = Some(inbox::event);
+        state.client.user_data = own.cast();
+        // Not used by the transport, but Zephyr wants an address.
+        state.client.broker = own.cast_const().cast();
+        // SAFETY: the client is set up, and everything it points to is in the state, which never moves.
+        match unsafe { ffi::mqtt_connect(client) } {
+            0 => Ok(()),
+            _ => {
+                self.close();
+                Err(Failure::LinkLost)
+            }
+        }
+    }
+
+    /// Ends the connection or the attempt. No event of it follows.
+    pub fn disconnect(&mut self) {
+        let client = self.client();
+        if self.state().connack && self.state().connection.is_some() {
+            // SAFETY: the client is connected. An error means that it is not any more.
+            let _error = unsafe { ffi::mqtt_disconnect(client, core::ptr::null()) };
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        let client = self.client();
+        if self.state().connection.is_some() {
+            // SAFETY: the client was set up when the connection was opened.
+            let _error = unsafe { ffi::mqtt_abort(client) };
+        }
+        let state = self.state();
+        state.connection = None;
+        state.connack = false;
+        state.inbox.clear();
+    }
+
+    /// Subscribes to `topics` with QoS 1.
+    pub fn subscribe(&mut self, topics: &[TopicText; 2]) {
+        let qos = ffi::MQTT_QOS_1_AT_LEAST_ONCE as u8;
+        let mut list = topics.each_ref().map(|topic| ffi::mqtt_topic { topic: text(topic), qos });
+        let request = ffi::mqtt_subscription_list {
+            list: list.as_mut_ptr(),
+            list_count: list.len() as u16,
+            message_id: SUBSCRIBE_ID,
+        };
+        let client = self.client();
+        // SAFETY: the client was set up by `connect`; the list and the topics outlive the call, which encodes them.
+        let error = unsafe { ffi::mqtt_subscribe(client, &raw const request) };
+        self.sent(error);
+    }
+
+    /// Publishes with QoS 1 under the packet identifier `token`.
+    pub fn publish(&mut self, token: u16, topic: &TopicText, payload: &[u8], retain: bool) {
+        let mut message = ffi::mqtt_publish_param { message_id: token, ..Default::default() };
+        message.message.topic =
+            ffi::mqtt_topic { topic: text(topic), qos: ffi::MQTT_QOS_1_AT_LEAST_ONCE as u8 };
+        message.message.payload =
+            ffi::mqtt_binstr { data: payload.as_ptr().cast_mut(), len: payload.len() as u32 };
+        message.set_retain_flag(u8::from(retain));
+        let client = self.client();
+        // SAFETY: as for `subscribe`; Zephyr only reads the payload.
+        let error = unsafe { ffi::mqtt_publish(client, &raw const message) };
+        self.sent(error);
+    }
+
+    /// A packet that could not be sent is the end of the connection: nobody would answer it.
+    fn sent(&mut self, error: c_int) {
+        if error != 0 {
+            self.state().inbox.put(Item::Ended(Failure::LinkLost));
+        }
+    }
+
+    /// The socket to wait for; negative where there is none.
+    pub fn socket(&mut self) -> c_int {
+        self.state().connection.as_ref().map_or(-1, Connection::socket)
+    }
+
+    /// When the client has to be called to send a ping, if nothing is sent before.
+    pub fn next_deadline(&mut self, now: Uptime) -> Option<Uptime> {
+        if !self.state().connack {
+            return None;
+        }
+        let client = self.client();
+        // SAFETY: the client is set up; the function reads it.
+        let left = unsafe { ffi::mqtt_keepalive_time_left(client) };
+        u64::try_from(left).ok().map(|left| now.after(left))
+    }
+
+    /// Sends a ping where one is due, and reads at most one packet, without waiting for it.
+    fn read(&mut self) {
+        let client = self.client();
+        if self.state().connack {
+            // SAFETY: the client is connected. It says EAGAIN where no ping is due; where one cannot be sent, the callback
+            // tells.
+            let _again = unsafe { ffi::mqtt_live(client) };
+        }
+        // SAFETY: the client is set up and its connection is open.
+        let error = unsafe { ffi::mqtt_input(client) };
+        // The callback tells why as well; this is for errors before it.
+        self.sent(error);
+    }
+
+    /// What has happened, if anything; never blocks for longer than one packet takes.
+    pub fn next_event(&mut self) -> Option<Event<'_>> {
+        if self.state().inbox.is_empty() && self.state().connection.is_some() {
+            self.read();
+        }
+        let item = self.state().inbox.take()?;
+        Some(match item {
+            Item::Accepted => {
+                let state = self.state();
+                state.connack = true;
+                let handshake_ms = clock::uptime().since(state.since);
+                Event::Connected { handshake_ms: u32::try_from(handshake_ms).unwrap_or(u32::MAX) }
+            }
+            Item::Ended(failure) => {
+                self.close();
+                Event::Disconnected(failure)
+            }
+            Item::Subscribed { granted } => Event::Subscribed { granted },
+            Item::Acknowledged(token) => Event::Acknowledged(token),
+            Item::Alive => Event::Alive,
+            Item::Message => {
+                let (topic, payload) = self.state().inbox.message();
+                Event::Message { topic, payload }
+            }
+        })
+    }
+}
+
+fn text(text: &TopicText) -> ffi::mqtt_utf8 {
+    ffi::mqtt_utf8 { utf8: text.as_ptr(), size: text.len() as u32 }
+}

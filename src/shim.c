@@ -1,0 +1,414 @@
+/*
+ * See shim.h. Also here, because only C can say it: what the build must have or must not have, and the time() that
+ * Mbed TLS asks for the date.
+ */
+#include "shim.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include <mbedtls/oid.h>
+#include <mbedtls/x509_crt.h>
+#include <zephyr/device.h>
+#include <zephyr/drivers/hwinfo.h>
+#include <zephyr/drivers/sensor.h>
+#include <zephyr/drivers/watchdog.h>
+#include <zephyr/kernel.h>
+#include <zephyr/logging/log.h>
+#include <zephyr/logging/log_ctrl.h>
+#include <zephyr/net/dhcpv4.h>
+#include <zephyr/net/net_if.h>
+#include <zephyr/net/tls_credentials.h>
+#include <zephyr/random/random.h>
+#include <zephyr/shell/shell.h>
+#include <zephyr/sys/clock.h>
+#include <zephyr/sys/reboot.h>
+
+LOG_MODULE_REGISTER(sensor_device, CONFIG_SENSOR_DEVICE_LOG_LEVEL);
+
+BUILD_ASSERT(IS_ENABLED(CONFIG_NET_SOCKETS_SOCKOPT_TLS) && IS_ENABLED(CONFIG_MQTT_LIB_TLS) &&
+		     IS_ENABLED(CONFIG_MQTT_LIB_CUSTOM_TRANSPORT),
+	     "The service is reached over TLS only: there is no build without it.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_NET_SOCKETS_TLS_CERT_VERIFY_CALLBACK),
+	     "The firmware reports why a certificate was refused: it needs the verification callback.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_MBEDTLS_HAVE_TIME_DATE),
+	     "Without MBEDTLS_HAVE_TIME_DATE expired certificates are accepted.");
+BUILD_ASSERT(!IS_ENABLED(CONFIG_MBEDTLS_RSA_C) && !IS_ENABLED(CONFIG_PSA_WANT_KEY_TYPE_RSA_PUBLIC_KEY) &&
+		     !IS_ENABLED(CONFIG_PSA_WANT_ALG_CBC_NO_PADDING) && !IS_ENABLED(CONFIG_MBEDTLS_CIPHER_MODE_CBC_ENABLED),
+	     "Only ECDSA and AEAD cipher suites are allowed.");
+BUILD_ASSERT(!(IS_ENABLED(CONFIG_TEST_RANDOM_GENERATOR) || IS_ENABLED(CONFIG_TEST_CSPRNG_GENERATOR)) ||
+		     IS_ENABLED(CONFIG_SENSOR_EMULATED_BOARD),
+	     "A test random generator makes guessable keys: it is for emulated boards only.");
+BUILD_ASSERT(2 * CONFIG_NET_SOCKETS_CONNECT_TIMEOUT <= CONFIG_SENSOR_CONNECT_TIMEOUT_MS,
+	     "TCP and TLS may each take NET_SOCKETS_CONNECT_TIMEOUT: both must fit into SENSOR_CONNECT_TIMEOUT_MS.");
+BUILD_ASSERT(CONFIG_SENSOR_CONNECT_TIMEOUT_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS &&
+		     CONFIG_SENSOR_ANSWER_TIMEOUT_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS,
+	     "The watchdog must allow for the longest wait for the network.");
+
+BUILD_ASSERT(SHIM_CERTIFICATE_EXPIRED == MBEDTLS_X509_BADCERT_EXPIRED);
+BUILD_ASSERT(SHIM_CERTIFICATE_NAME == MBEDTLS_X509_BADCERT_CN_MISMATCH);
+BUILD_ASSERT(SHIM_CERTIFICATE_NOT_TRUSTED == MBEDTLS_X509_BADCERT_NOT_TRUSTED);
+BUILD_ASSERT(SHIM_CERTIFICATE_KEY_USAGE == MBEDTLS_X509_BADCERT_KEY_USAGE);
+BUILD_ASSERT(SHIM_CERTIFICATE_EXTENDED_KEY_USAGE == MBEDTLS_X509_BADCERT_EXT_KEY_USAGE);
+BUILD_ASSERT(SHIM_CERTIFICATE_FUTURE == MBEDTLS_X509_BADCERT_FUTURE);
+BUILD_ASSERT(SHIM_CERTIFICATE_OTHER == MBEDTLS_X509_BADCERT_OTHER);
+
+void shim_log(enum shim_level level, const char *text)
+{
+	/* The macros expand per level. */
+	switch (level) {
+	case SHIM_ERROR:
+		LOG_ERR("%s", text);
+		break;
+	case SHIM_WARNING:
+		LOG_WRN("%s", text);
+		break;
+	case SHIM_INFO:
+		LOG_INF("%s", text);
+		break;
+	default:
+		LOG_DBG("%s", text);
+		break;
+	}
+}
+
+enum shim_errno shim_errno_kind(int error)
+{
+	switch (-error) {
+	case EAGAIN:
+		return SHIM_ERRNO_AGAIN;
+	case ECONNREFUSED:
+		return SHIM_ERRNO_REFUSED;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+	case ENETDOWN:
+		return SHIM_ERRNO_UNREACHABLE;
+	case ETIMEDOUT:
+		return SHIM_ERRNO_TIMED_OUT;
+	case ECONNABORTED:
+		return SHIM_ERRNO_ABORTED;
+	case EIO:
+		return SHIM_ERRNO_IO;
+	case ENOTCONN:
+		return SHIM_ERRNO_NOT_CONNECTED;
+	case ENOENT:
+		return SHIM_ERRNO_NO_ENTRY;
+	case EINVAL:
+		return SHIM_ERRNO_INVALID;
+	case ENOSPC:
+		return SHIM_ERRNO_NO_SPACE;
+	default:
+		return SHIM_ERRNO_OTHER;
+	}
+}
+
+int shim_errno_io(void)
+{
+	return -EIO;
+}
+
+bool shim_certificate_is_self_issued(const void *certificate)
+{
+	const mbedtls_x509_crt *crt = certificate;
+
+	return crt->issuer_raw.len == crt->subject_raw.len &&
+	       memcmp(crt->issuer_raw.p, crt->subject_raw.p, crt->subject_raw.len) == 0;
+}
+
+bool shim_certificate_has_alternative_name(const void *certificate)
+{
+	return mbedtls_x509_crt_has_ext_type(certificate, MBEDTLS_X509_EXT_SUBJECT_ALT_NAME) != 0;
+}
+
+bool shim_certificate_is_authority(const void *certificate)
+{
+	/* Negative where there is no such extension. */
+	return mbedtls_x509_crt_get_ca_istrue(certificate) > 0;
+}
+
+bool shim_certificate_may_sign(const void *certificate)
+{
+	return mbedtls_x509_crt_check_key_usage(certificate, MBEDTLS_X509_KU_DIGITAL_SIGNATURE) == 0;
+}
+
+bool shim_certificate_may_serve(const void *certificate)
+{
+	return mbedtls_x509_crt_check_extended_key_usage(certificate, MBEDTLS_OID_SERVER_AUTH,
+							 MBEDTLS_OID_SIZE(MBEDTLS_OID_SERVER_AUTH)) == 0;
+}
+
+void shim_network_start(void)
+{
+#ifdef CONFIG_NET_DHCPV4
+	net_dhcpv4_start(net_if_get_default());
+#endif
+}
+
+int shim_socket_tls(int family)
+{
+	/* The protocol number only says "TLS": which versions are offered is Mbed TLS's configuration. */
+	int fd = zsock_socket(family, SOCK_STREAM, IPPROTO_TLS_1_2);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int shim_socket_connect(int fd, const struct sockaddr *address, socklen_t len)
+{
+	return zsock_connect(fd, address, len) < 0 ? -errno : 0;
+}
+
+int shim_socket_send(int fd, const void *data, size_t len)
+{
+	ssize_t sent = zsock_send(fd, data, len, 0);
+
+	return sent < 0 ? -errno : (int)sent;
+}
+
+int shim_socket_receive(int fd, void *data, size_t len, bool wait)
+{
+	ssize_t received = zsock_recv(fd, data, len, wait ? 0 : ZSOCK_MSG_DONTWAIT);
+
+	return received < 0 ? -errno : (int)received;
+}
+
+int shim_socket_poll(struct zsock_pollfd *fds, int count, int timeout_ms)
+{
+	int ready = zsock_poll(fds, count, timeout_ms);
+
+	return ready < 0 ? -errno : ready;
+}
+
+int shim_socket_close(int fd)
+{
+	return zsock_close(fd) < 0 ? -errno : 0;
+}
+
+int shim_socket_timeouts(int fd, int timeout_ms)
+{
+	struct zsock_timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+
+	if (zsock_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    zsock_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0) {
+		return -errno;
+	}
+	return 0;
+}
+
+int shim_tls_require(int fd, int tag, const char *host)
+{
+	const sec_tag_t tags[] = {tag};
+	const int verify = TLS_PEER_VERIFY_REQUIRED;
+
+	if (zsock_setsockopt(fd, SOL_TLS, TLS_PEER_VERIFY, &verify, sizeof(verify)) < 0 ||
+	    zsock_setsockopt(fd, SOL_TLS, TLS_SEC_TAG_LIST, tags, sizeof(tags)) < 0 ||
+	    zsock_setsockopt(fd, SOL_TLS, TLS_HOSTNAME, host, strlen(host) + 1) < 0) {
+		return -errno;
+	}
+	return 0;
+}
+
+int shim_tls_verify_with(int fd, int (*verify)(void *, void *, int, uint32_t *), void *context)
+{
+	const struct tls_cert_verify_cb callback = {.cb = verify, .ctx = context};
+
+	return zsock_setsockopt(fd, SOL_TLS, TLS_CERT_VERIFY_CALLBACK, &callback, sizeof(callback)) < 0 ? -errno : 0;
+}
+
+uint64_t shim_uptime_ms(void)
+{
+	return (uint64_t)k_uptime_get();
+}
+
+void shim_sleep_ms(uint32_t ms)
+{
+	k_msleep(ms);
+}
+
+int shim_clock_set(uint64_t seconds, uint32_t nanoseconds)
+{
+	const struct timespec now = {.tv_sec = (time_t)seconds, .tv_nsec = nanoseconds};
+
+	return sys_clock_settime(SYS_CLOCK_REALTIME, &now);
+}
+
+uint64_t shim_build_epoch_s(void)
+{
+	return SENSOR_BUILD_EPOCH_S;
+}
+
+/*
+ * What Mbed TLS checks certificates against. With the host's C library its own time() would answer with the host's
+ * date, whatever Zephyr's clock says.
+ */
+time_t time(time_t *out)
+{
+	struct timespec now = {0};
+
+	/* An unset clock is 1970, and no certificate is valid then: a failure here is safe. */
+	(void)sys_clock_gettime(SYS_CLOCK_REALTIME, &now);
+	if (out != NULL) {
+		*out = now.tv_sec;
+	}
+	return now.tv_sec;
+}
+
+int shim_random(void *data, size_t len)
+{
+	return sys_csrand_get(data, len);
+}
+
+#if DT_HAS_ALIAS(env_sensor)
+#define SENSOR_NODE DT_ALIAS(env_sensor)
+#else
+#define SENSOR_NODE DT_COMPAT_GET_ANY_STATUS_OKAY(bosch_bme280)
+#endif
+
+/* NULL where the devicetree has no sensor. */
+static const struct device *const sensor = DEVICE_DT_GET_OR_NULL(SENSOR_NODE);
+
+bool shim_sensor_is_ready(void)
+{
+	return sensor != NULL && device_is_ready(sensor);
+}
+
+int shim_sensor_fetch(void)
+{
+	return sensor_sample_fetch(sensor);
+}
+
+static int channel(enum sensor_channel wanted, struct shim_value *value)
+{
+	struct sensor_value got = {0};
+	int error = sensor_channel_get(sensor, wanted, &got);
+
+	*value = (struct shim_value){.whole = got.val1, .millionths = got.val2};
+	return error;
+}
+
+int shim_sensor_temperature(struct shim_value *value)
+{
+	return channel(SENSOR_CHAN_AMBIENT_TEMP, value);
+}
+
+int shim_sensor_humidity(struct shim_value *value)
+{
+	return channel(SENSOR_CHAN_HUMIDITY, value);
+}
+
+int shim_sensor_pressure(struct shim_value *value)
+{
+	return channel(SENSOR_CHAN_PRESS, value);
+}
+
+#if DT_HAS_ALIAS(watchdog0) && defined(CONFIG_WATCHDOG)
+static const struct device *const watchdog = DEVICE_DT_GET(DT_ALIAS(watchdog0));
+static int watchdog_channel = -1;
+/* Whose life it watches. */
+static k_tid_t watched;
+
+int shim_watchdog_start(uint32_t timeout_ms)
+{
+	const struct wdt_timeout_cfg timeout = {.window.max = timeout_ms, .flags = WDT_FLAG_RESET_SOC};
+	int error;
+
+	if (!device_is_ready(watchdog)) {
+		return -ENODEV;
+	}
+	watched = k_current_get();
+	watchdog_channel = wdt_install_timeout(watchdog, &timeout);
+	if (watchdog_channel < 0) {
+		return watchdog_channel;
+	}
+	error = wdt_setup(watchdog, WDT_OPT_PAUSE_HALTED_BY_DBG);
+	/* Not every watchdog can pause for the debugger. */
+	return error == -ENOTSUP ? wdt_setup(watchdog, 0) : error;
+}
+
+int shim_watchdog_feed(void)
+{
+	return watchdog_channel < 0 ? -ENODEV : wdt_feed(watchdog, watchdog_channel);
+}
+#else
+int shim_watchdog_start(uint32_t timeout_ms)
+{
+	ARG_UNUSED(timeout_ms);
+	return -ENODEV;
+}
+
+int shim_watchdog_feed(void)
+{
+	return -ENODEV;
+}
+#endif
+
+enum shim_reset shim_reset_cause(void)
+{
+	uint32_t cause = 0;
+
+	if (!IS_ENABLED(CONFIG_HWINFO) || hwinfo_get_reset_cause(&cause) != 0) {
+		return SHIM_RESET_UNKNOWN;
+	}
+	/* The bits gather until they are cleared. */
+	(void)hwinfo_clear_reset_cause();
+	if (cause & RESET_WATCHDOG) {
+		return SHIM_RESET_WATCHDOG;
+	}
+	if (cause & RESET_CPU_LOCKUP) {
+		return SHIM_RESET_FAULT;
+	}
+	if (cause & RESET_SOFTWARE) {
+		return SHIM_RESET_SOFTWARE;
+	}
+	if (cause & RESET_BROWNOUT) {
+		return SHIM_RESET_BROWNOUT;
+	}
+	if (cause & RESET_POR) {
+		return SHIM_RESET_POWER_ON;
+	}
+	return cause & RESET_PIN ? SHIM_RESET_PIN : SHIM_RESET_UNKNOWN;
+}
+
+void shim_reboot(void)
+{
+	/* What is still in the log's buffer would be lost. */
+	LOG_PANIC();
+	sys_reboot(SYS_REBOOT_COLD);
+}
+
+static atomic_t restart_wanted;
+
+bool shim_restart_wanted(void)
+{
+	return atomic_get(&restart_wanted) != 0;
+}
+
+#ifdef CONFIG_SHELL
+static int restart(const struct shell *shell, size_t argc, char **argv)
+{
+	ARG_UNUSED(argc);
+	ARG_UNUSED(argv);
+	atomic_set(&restart_wanted, 1);
+	shell_print(shell, "the device keeps what is not delivered and restarts");
+	return 0;
+}
+
+#if DT_HAS_ALIAS(watchdog0) && defined(CONFIG_WATCHDOG)
+static int hang(const struct shell *shell, size_t argc, char **argv)
+{
+	ARG_UNUSED(argc);
+	ARG_UNUSED(argv);
+	shell_print(shell, "the device hangs; its watchdog will end it");
+	k_thread_suspend(watched);
+	return 0;
+}
+#define HANG SHELL_CMD(hang, NULL, "Stop the device's loop, to see the watchdog bite.", hang),
+#else
+#define HANG
+#endif
+
+SHELL_STATIC_SUBCMD_SET_CREATE(sensor_commands,
+			       SHELL_CMD(restart, NULL, "Restart in an orderly way.", restart),
+			       HANG
+			       SHELL_SUBCMD_SET_END);
+SHELL_CMD_REGISTER(device, &sensor_commands, "The sensor device.", NULL);
+#endif

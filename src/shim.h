@@ -1,0 +1,114 @@
+/*
+ * What Rust cannot reach through bindings: Zephyr's macros, inline functions and devicetree, and Mbed TLS's headers.
+ * One line of C each; no decision is taken here. The prefix is shim_ because sensor_ is Zephyr's own sensor API.
+ */
+#ifndef SHIM_H_
+#define SHIM_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <zephyr/net/socket.h>
+
+/* Log levels, as Zephyr's LOG_LEVEL_*. */
+enum shim_level { SHIM_ERROR = 1, SHIM_WARNING = 2, SHIM_INFO = 3, SHIM_DEBUG = 4 };
+void shim_log(enum shim_level level, const char *text);
+
+/* The kinds of errno that the firmware tells apart: their numbers differ between C libraries. */
+enum shim_errno {
+	SHIM_ERRNO_OTHER,
+	SHIM_ERRNO_AGAIN,
+	SHIM_ERRNO_REFUSED,
+	SHIM_ERRNO_UNREACHABLE,
+	SHIM_ERRNO_TIMED_OUT,
+	SHIM_ERRNO_ABORTED,
+	SHIM_ERRNO_IO,
+	SHIM_ERRNO_NOT_CONNECTED,
+	SHIM_ERRNO_NO_ENTRY,
+	SHIM_ERRNO_INVALID,
+	SHIM_ERRNO_NO_SPACE,
+};
+/* The kind of a negative errno. */
+enum shim_errno shim_errno_kind(int error);
+/* The negative errno for a kind, for callbacks that Zephyr reads. */
+int shim_errno_io(void);
+
+/* What is wrong with a certificate: Mbed TLS's MBEDTLS_X509_BADCERT_*, held equal by shim.c. */
+enum shim_certificate {
+	SHIM_CERTIFICATE_EXPIRED = 0x01,
+	SHIM_CERTIFICATE_NAME = 0x04,
+	SHIM_CERTIFICATE_NOT_TRUSTED = 0x08,
+	SHIM_CERTIFICATE_KEY_USAGE = 0x0800,
+	SHIM_CERTIFICATE_EXTENDED_KEY_USAGE = 0x1000,
+	SHIM_CERTIFICATE_FUTURE = 0x0200,
+	SHIM_CERTIFICATE_OTHER = 0x0100,
+};
+/* True where the certificate (mbedtls_x509_crt) names itself as its issuer. */
+bool shim_certificate_is_self_issued(const void *certificate);
+/* True where it has a subjectAltName: without one Mbed TLS would fall back to the common name (RFC 9525 forbids it). */
+bool shim_certificate_has_alternative_name(const void *certificate);
+/* True where it is an authority's (basicConstraints CA:TRUE). */
+bool shim_certificate_is_authority(const void *certificate);
+/* True where it may be used for digital signatures, as TLS 1.3 and ECDHE need. */
+bool shim_certificate_may_sign(const void *certificate);
+/* True where it may be used for a TLS server. */
+bool shim_certificate_may_serve(const void *certificate);
+
+/* Asks for an address where the board's network has DHCP; elsewhere there is nothing to be done. */
+void shim_network_start(void);
+
+/* Sockets. Negative errno on error. */
+int shim_socket_tls(int family);
+int shim_socket_connect(int fd, const struct sockaddr *address, socklen_t len);
+int shim_socket_send(int fd, const void *data, size_t len);
+int shim_socket_receive(int fd, void *data, size_t len, bool wait);
+int shim_socket_poll(struct zsock_pollfd *fds, int count, int timeout_ms);
+int shim_socket_close(int fd);
+int shim_socket_timeouts(int fd, int timeout_ms);
+/* The peer must be verified against the credentials under `tag`, and named `host`. */
+int shim_tls_require(int fd, int tag, const char *host);
+/* `verify` is Mbed TLS's f_vrfy: context, certificate, depth, flags. */
+int shim_tls_verify_with(int fd, int (*verify)(void *, void *, int, uint32_t *), void *context);
+
+/* Time. */
+uint64_t shim_uptime_ms(void);
+void shim_sleep_ms(uint32_t ms);
+int shim_clock_set(uint64_t seconds, uint32_t nanoseconds);
+uint64_t shim_build_epoch_s(void);
+
+/* Bytes from the cryptographic generator. */
+int shim_random(void *data, size_t len);
+
+/* The sensor: whether there is one in the devicetree and it answered at start. */
+bool shim_sensor_is_ready(void);
+int shim_sensor_fetch(void);
+/* Each value as a whole part and millionths: degree Celsius, percent, kilopascal. */
+struct shim_value {
+	int32_t whole;
+	int32_t millionths;
+};
+int shim_sensor_temperature(struct shim_value *value);
+int shim_sensor_humidity(struct shim_value *value);
+int shim_sensor_pressure(struct shim_value *value);
+
+/* The watchdog: -ENODEV where the board has none. */
+int shim_watchdog_start(uint32_t timeout_ms);
+int shim_watchdog_feed(void);
+
+/* Why the board started. */
+enum shim_reset {
+	SHIM_RESET_UNKNOWN,
+	SHIM_RESET_POWER_ON,
+	SHIM_RESET_PIN,
+	SHIM_RESET_SOFTWARE,
+	SHIM_RESET_WATCHDOG,
+	SHIM_RESET_BROWNOUT,
+	SHIM_RESET_FAULT,
+};
+enum shim_reset shim_reset_cause(void);
+void shim_reboot(void);
+
+/* True once somebody asked for an orderly restart (development builds: shell command `sensor restart`). */
+bool shim_restart_wanted(void);
+
+#endif

@@ -1,0 +1,90 @@
+"""What a test needs around the firmware. Each test has its own authority, broker, time server and flash."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from authority import Authority, Identity  # noqa: E402
+from broker import Broker, Operator  # noqa: E402
+from firmware import Firmware  # noqa: E402
+from time_server import TimeServer  # noqa: E402
+
+DEVICE = "dev-1"
+
+
+class Bench:
+    """A device, a broker, an operator and a time server on loopback."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.program = program
+        self.folder = folder
+        self.authority = Authority()
+        self.opened = []
+        self.broker: Broker | None = None
+        self.time_server: TimeServer | None = None
+
+    def keep(self, thing):
+        """Closes `thing` when the test is over."""
+        self.opened.append(thing)
+        return thing
+
+    def start_broker(self, server: Identity | None = None, clients: Authority | None = None) -> Operator:
+        """`server` is what the device sees; `clients` is whose certificates the broker takes."""
+        self.broker = self.keep(
+            Broker(self.folder / "broker", self.authority, server or self.authority.server(), clients)
+        )
+        return self.start_operator()
+
+    def start_operator(self) -> Operator:
+        return self.keep(Operator(self.broker))
+
+    def start_time_server(self, offset_s: float = 0) -> TimeServer:
+        self.time_server = self.keep(TimeServer(offset_s))
+        return self.time_server
+
+    def configuration(self, **changes) -> bytes:
+        document = {
+            "v": 1, "number": 7, "id": DEVICE, "host": "localhost", "port": self.broker.port, "keep_alive_s": 30,
+            "time_servers": [f"127.0.0.1:{self.time_server.port}"],
+            "sample_period_ms": 200, "report_period_ms": 400,
+        }
+        return json.dumps(document | changes).encode()
+
+    def run(self, *arguments: str) -> Firmware:
+        """Starts the program on the flash as it is."""
+        return self.keep(
+            Firmware(self.program, self.folder / "flash.bin", self.folder / "console.log", *arguments)
+        )
+
+    def enrol(self, *arguments: str, root: Authority | None = None, **changes) -> Firmware:
+        """Writes configuration and credentials through the shell of a blank device, and restarts it."""
+        firmware = self.run(*arguments)
+        firmware.wait_for("the device has no configuration")
+        identity = self.authority.client(DEVICE)
+        firmware.store("sensor/config", self.configuration(**changes))
+        firmware.store("sensor/cred/root", (root or self.authority).identity.certificate_der())
+        firmware.store("sensor/cred/cert", identity.certificate_der())
+        firmware.store("sensor/cred/key", identity.key_der())
+        firmware.command_line("device restart")
+        firmware.wait_for("boot 1, configuration 7")
+        return firmware
+
+    def close(self) -> None:
+        for thing in reversed(self.opened):
+            thing.close()
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path):
+    build = request.config.twister_harness_config.devices[0].app_build_dir
+    bench = Bench(build / "zephyr" / "zephyr.exe", tmp_path)
+    try:
+        yield bench
+    finally:
+        bench.close()
