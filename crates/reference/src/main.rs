@@ -55,18 +55,30 @@ async fn client(folder: Folder, arguments: Arc<Arguments>, acknowledged: Arc<Ato
     options.set_keep_alive(Duration::from_secs(60));
     let (client, mut event_loop) = AsyncClient::new(options, 16);
     let topic = format!("device/{id}/telemetry");
-    let mut tick = tokio::time::interval(Duration::from_millis(arguments.period_ms));
-    let mut number = 0;
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {
-                let payload = arguments.payload_bytes.map_or_else(|| plain_sample(number), |len| vec![b'x'; len]);
-                number += 1;
-                client.try_publish(topic.as_str(), QoS::AtLeastOnce, false, payload)?;
-            }
-            event = event_loop.poll() => if let Event::Incoming(Packet::PubAck(_)) = event? {
+    // In a task of its own: an event loop that is dropped while it connects leaves the broker with half a client.
+    let publisher = tokio::spawn(publish(client, topic, arguments));
+    let ended = loop {
+        match event_loop.poll().await {
+            Ok(Event::Incoming(Packet::PubAck(_))) => {
                 acknowledged.fetch_add(1, Ordering::Relaxed);
-            },
+            }
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    publisher.abort();
+    Err(ended.into())
+}
+
+/// Publishes at the fixed period for as long as the client takes it.
+async fn publish(client: AsyncClient, topic: String, arguments: Arc<Arguments>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(arguments.period_ms));
+    for number in 0.. {
+        tick.tick().await;
+        let payload = arguments.payload_bytes.map_or_else(|| plain_sample(number), |len| vec![b'x'; len]);
+        if client.publish(topic.as_str(), QoS::AtLeastOnce, false, payload).await.is_err() {
+            // The event loop has ended, and says why.
+            break;
         }
     }
 }

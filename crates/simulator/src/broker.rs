@@ -6,6 +6,7 @@
 //!   control by topic, and no check of the client identifier against the certificate.
 //! - Handshakes are made one after the other, each to its end: a client that opens TCP and says nothing holds up
 //!   the others.
+//! - It panics when a client leaves at the wrong moment and comes again: [`start_over_on_panic`].
 //! - Only topics below `device/` are taken; a subscriber gets at most [`IN_FLIGHT_MAX`] retained messages; messages are
 //!   kept in RAM, so that a restart forgets them; it cannot be stopped without ending the process.
 //! - A client certificate with an organisation (O) in its name is put under a tenant; ours have none.
@@ -15,7 +16,9 @@ use rumqttd::{Broker as Rumqttd, Config, ConnectionSettings, RouterConfig, Serve
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -119,6 +122,24 @@ impl Broker {
     pub async fn ended(&mut self) -> BrokerError {
         BrokerError::Ended((&mut self.ended).await.unwrap_or_else(|_| "its thread panicked".to_owned()))
     }
+}
+
+/// From now on a panic of rumqttd replaces this process by a fresh one on the same address. rumqttd 0.20 panics when a
+/// client leaves between CONNECT and CONNACK and comes again, and then refuses everybody because of a poisoned lock; its
+/// clients find a broker that has forgotten everything, as after any restart.
+pub fn start_over_on_panic(ca: &Path, address: SocketAddr) {
+    let ca = ca.to_path_buf();
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        eprintln!("the broker starts over");
+        let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let mut again = Command::new(program);
+        again.arg("broker").arg("--ca").arg(&ca);
+        again.args(["--address", &address.ip().to_string(), "--port", &address.port().to_string()]);
+        eprintln!("it cannot: {}", again.exec());
+        std::process::exit(1);
+    }));
 }
 
 fn check(path: PathBuf, load: impl Fn(&Path) -> Result<(), pem::Error>) -> Result<(), BrokerError> {

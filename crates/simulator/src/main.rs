@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use device::Policy;
 use norflash::{Flash, Store};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use simulator::broker::Broker;
+use simulator::broker::{self, Broker};
 use simulator::fleet::Fleet;
 use simulator::folder::{self, Folder};
 use simulator::port::{Port, Report, Stopper, stopper};
@@ -186,6 +186,7 @@ async fn carry_out(command: Command) -> Result<()> {
         Command::Broker { ca, listen } => {
             let interrupted = interruption()?;
             let mut broker = Broker::start(&ca, SocketAddr::new(listen.address, listen.port))?;
+            broker::start_over_on_panic(&ca, broker.address());
             ready(&format!("broker port={}", broker.address().port()))?;
             tokio::select! {
                 error = broker.ended() => Err(error.into()),

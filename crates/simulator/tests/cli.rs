@@ -2,11 +2,16 @@
 
 mod support;
 
-use protocol::Configuration;
+use protocol::{Configuration, EpochMillis};
 use rustix::process::{Pid, Signal, kill_process};
+use simulator::folder::Folder;
+use simulator::mqtt::{Link, Target};
+use simulator::tls::{DeviceClock, client_config};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use support::{Authority, configuration};
 
 fn simulator() -> Command {
@@ -104,6 +109,34 @@ fn a_device_runs_connects_and_counts_its_boots_in_its_flash() {
         assert!(rest.last().unwrap().contains(" 0 lost"), "{rest:?}");
     }
     assert!(folder.join("flash.bin").exists());
+}
+
+#[test]
+fn a_client_that_leaves_before_connack_does_not_take_the_broker_with_it() {
+    let site = Site::new();
+    let folder = site.enrol("dev-1");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let clock = DeviceClock::default();
+        clock.set(EpochMillis::from_seconds(
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(),
+        ));
+        let credentials = Folder::load(&folder).unwrap().credentials;
+        let tls = Arc::new(client_config(credentials, clock).unwrap());
+        let target = Target {
+            host: "localhost".to_owned(),
+            port: site.broker.port(),
+            client_id: "dev-1".to_owned(),
+            keep_alive_s: 60,
+            timeout: Duration::from_secs(5),
+        };
+        // Gone after 0 to 59 ms: some of them between CONNECT and CONNACK, which rumqttd takes some 40 ms for.
+        for patience in 0..60 {
+            let mut link = Link::open(&target, tls.clone());
+            let _too_late = tokio::time::timeout(Duration::from_millis(patience), link.next()).await;
+        }
+    });
+    Serving::start(&mut run(&folder)).until("connected to the service in");
 }
 
 #[test]
