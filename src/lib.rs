@@ -146,7 +146,8 @@ impl Ports {
     fn carry_out(&mut self, command: Command<'_>) -> Option<Event<'static>> {
         match command {
             Command::QueryTime { server, packet } => {
-                (!self.exchange.ask(server, &packet)).then_some(Event::TimeUnreachable)
+                // Looking up the name took its time; the datagram has left just now.
+                Some(if self.exchange.ask(server, &packet) { Event::TimeSent } else { Event::TimeUnreachable })
             }
             Command::SetClock(time) => {
                 if !clock::set(time) {
