@@ -7,7 +7,7 @@ use crate::toolchain::Toolchain;
 use crate::{demo, size};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The options of the test run.
@@ -222,6 +222,12 @@ fn zephyr() -> Result<Outcome> {
     if !is_installed("west") {
         return Ok(Outcome::Skipped("a Zephyr workspace, but no west: pip install west".into()));
     }
+    let modules =
+        Command::new("python3").args(["-c", "import cryptography, pytest"]).stderr(Stdio::null()).status()?;
+    ensure!(
+        modules.success(),
+        "the firmware's tests need two Python packages: pip install cryptography pytest"
+    );
     let toolchain = Toolchain::for_target("x86_64-unknown-none")?;
     let mut twister = Command::new("west");
     twister.args([
