@@ -147,7 +147,11 @@ impl Ports {
         match command {
             Command::QueryTime { server, packet } => {
                 // Looking up the name took its time; the datagram has left just now.
-                Some(if self.exchange.ask(server, &packet) { Event::TimeSent } else { Event::TimeUnreachable })
+                Some(if self.exchange.ask(server, &packet) {
+                    Event::TimeSent
+                } else {
+                    Event::TimeUnreachable
+                })
             }
             Command::SetClock(time) => {
                 if !clock::set(time) {
