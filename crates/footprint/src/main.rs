@@ -11,10 +11,10 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 #[cfg(feature = "device")]
 mod board {
     use core::hint::black_box;
+    use device::telemetry::Ring;
     use device::{
         BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeyValue, Policy, StorageError, Uptime,
     };
-    use device::telemetry::Ring;
     use protocol::{EpochMillis, Failure, Measurement, ResetCause, SensorFault};
     use static_cell::{ConstStaticCell, StaticCell};
 
@@ -80,7 +80,7 @@ mod board {
             device.handle(black_box(Uptime(1)), event);
             while let Some(command) = device.poll_output(black_box(Uptime(1))) {
                 if let Command::Log(note) = &command {
-                    let mut line = heapless_line::Line::default();
+                    let mut line = Line::default();
                     let _cut = core::fmt::write(&mut line, format_args!("{note}"));
                     black_box(line);
                 }
@@ -90,16 +90,14 @@ mod board {
         }
     }
 
-    mod heapless_line {
-        /// A line of a log, which every firmware writes its notes to.
-        #[derive(Default)]
-        pub struct Line(u32);
+    /// A line of a log, which every firmware writes its notes to.
+    #[derive(Default)]
+    struct Line(u32);
 
-        impl core::fmt::Write for Line {
-            fn write_str(&mut self, text: &str) -> core::fmt::Result {
-                self.0 = core::hint::black_box(self.0.wrapping_add(text.len() as u32));
-                Ok(())
-            }
+    impl core::fmt::Write for Line {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            self.0 = black_box(self.0.wrapping_add(text.len() as u32));
+            Ok(())
         }
     }
 }

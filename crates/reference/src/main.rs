@@ -2,12 +2,15 @@
 //! client publishes at a fixed period, with QoS 1, and waits for its acknowledgements; it stores nothing and checks
 //! nothing.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
+use protocol::topic::{TopicText, topic};
+use protocol::{Channel, EpochMillis};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
+use simulator::fleet::Fleet;
 use simulator::folder::Folder;
 use simulator::tls::{self, DeviceClock};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -46,7 +49,7 @@ fn plain_sample(number: u64) -> Vec<u8> {
 async fn client(folder: Folder, arguments: Arc<Arguments>, acknowledged: Arc<AtomicU64>) -> Result<()> {
     let clock = DeviceClock::default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    clock.set(protocol_time(now));
+    clock.set(EpochMillis(u64::try_from(now.as_millis())?));
     let tls = tls::client_config(folder.credentials, clock)?;
     let (host, port) = folder.configuration.service();
     let id = folder.configuration.id.as_str();
@@ -54,7 +57,7 @@ async fn client(folder: Folder, arguments: Arc<Arguments>, acknowledged: Arc<Ato
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
     options.set_keep_alive(Duration::from_secs(60));
     let (client, mut event_loop) = AsyncClient::new(options, 16);
-    let topic = format!("device/{id}/telemetry");
+    let topic = topic(&folder.configuration.id, Channel::Telemetry);
     // In a task of its own: an event loop that is dropped while it connects leaves the broker with half a client.
     let publisher = tokio::spawn(publish(client, topic, arguments));
     let ended = loop {
@@ -71,7 +74,7 @@ async fn client(folder: Folder, arguments: Arc<Arguments>, acknowledged: Arc<Ato
 }
 
 /// Publishes at the fixed period for as long as the client takes it.
-async fn publish(client: AsyncClient, topic: String, arguments: Arc<Arguments>) {
+async fn publish(client: AsyncClient, topic: TopicText, arguments: Arc<Arguments>) {
     let mut tick = tokio::time::interval(Duration::from_millis(arguments.period_ms));
     for number in 0.. {
         tick.tick().await;
@@ -83,28 +86,11 @@ async fn publish(client: AsyncClient, topic: String, arguments: Arc<Arguments>) 
     }
 }
 
-fn protocol_time(now: Duration) -> protocol::EpochMillis {
-    protocol::EpochMillis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Every enrolled device below `path`.
-fn folders(path: &Path) -> Result<Vec<Folder>> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))? {
-        let entry = entry?.path();
-        if entry.is_dir() {
-            all.push(Folder::load(&entry)?);
-        }
-    }
-    ensure!(!all.is_empty(), "{} has no sub-folder: enrol devices into it first", path.display());
-    Ok(all)
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arc::new(Arguments::parse());
     let acknowledged = Arc::new(AtomicU64::new(0));
-    let clients = folders(&arguments.devices)?;
+    let clients = Fleet::load(&arguments.devices)?.into_devices();
     let count = clients.len();
     let before = simulator::fleet::cpu_seconds();
     let mut running = tokio::task::JoinSet::new();

@@ -178,6 +178,11 @@ impl Fleet {
         })
     }
 
+    /// The devices themselves, for who runs them otherwise.
+    pub fn into_devices(self) -> Vec<Folder> {
+        self.devices
+    }
+
     /// How many devices there are.
     pub fn len(&self) -> usize {
         self.devices.len()

@@ -131,8 +131,10 @@ impl Clock {
 
     /// True where every other server has been silent for a while.
     fn is_alone(&self, server: usize) -> bool {
-        let others = self.servers.iter().enumerate().filter(|(index, _)| *index != server);
-        others.into_iter().all(|(_, other)| other.failures >= SILENT_AFTER)
+        self.servers
+            .iter()
+            .enumerate()
+            .all(|(index, other)| index == server || other.failures >= SILENT_AFTER)
     }
 
     /// An answer below the floor but not before the build: true once two servers, or the only one, have agreed on it
