@@ -15,13 +15,18 @@ pub enum LoadError {
     Storage(StorageError),
     /// What is stored is no configuration.
     Invalid(ConfigurationError),
+    /// What is stored is for another id than the device's identity.
+    OtherDevice,
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => f.write_str("the device has no configuration: enrol it first"),
+            Self::Missing => f.write_str("the device has no configuration: provision it"),
             Self::Storage(error) => write!(f, "the configuration cannot be loaded: {error}"),
+            Self::OtherDevice => {
+                f.write_str("the stored configuration is another device's: provision the device again")
+            }
             Self::Invalid(error) => write!(f, "the stored configuration is not valid: {error}"),
         }
     }

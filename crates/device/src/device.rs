@@ -3,11 +3,13 @@
 
 mod kept;
 mod messages;
+mod trust;
 
 use crate::backlog::Backlog;
 use crate::clock::{self, Clock, TimeError};
 use crate::config;
-use crate::interface::{BootInfo, Command, Event, StartError};
+use crate::identity::{Identity, record};
+use crate::interface::{BootInfo, Command, End, Event, Password, StartError};
 use crate::note::Note;
 use crate::outbox::{Kind, Outbox};
 use crate::platform::{Key, Platform, StorageError, Uptime};
@@ -18,8 +20,9 @@ use heapless::Deque;
 use kept::{count_boot, read_ends, read_number};
 use protocol::hello::PreviousBoots;
 use protocol::telemetry::BATCH_BYTES_MAX;
-use protocol::topic::topic;
-use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, State};
+use protocol::topic::{subscriptions, topic};
+use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, KeyId, State};
+use trust::Token;
 
 /// How often the state is reported while connected, in milliseconds.
 pub const STATE_PERIOD_MS: u64 = 60_000;
@@ -34,6 +37,8 @@ const NOTES_MAX: usize = 8;
 enum Life {
     Running,
     Stopping,
+    /// Its secrets are wiped; it says so as long as the connection lasts.
+    Retiring(End),
     Stopped,
 }
 
@@ -42,6 +47,9 @@ enum Life {
 pub struct Device<P, R = Ring> {
     platform: P,
     configuration: Configuration,
+    identity: Identity,
+    token: Token,
+    token_renewal: Option<Uptime>,
     policy: Policy,
     clock: Clock,
     session: Session,
@@ -74,7 +82,22 @@ impl<P: Platform> Device<P> {
 impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
     /// The same with a ring that lies elsewhere, such as a `&'static mut Ring`.
     pub fn start_with(ring: R, mut platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
+        let mut identity = match record::open(&mut platform).map_err(StartError::Identity)? {
+            None => return Err(StartError::Blank),
+            Some(record::Life::Destroyed | record::Life::Ending(_)) => return Err(StartError::Destroyed),
+            Some(record::Life::Provisioned(record)) => {
+                Identity::load(record, &mut platform).map_err(StartError::Identity)?
+            }
+        };
+        let mut notes = Deque::new();
+        if let Err(error) = identity.clear(EpochMillis(0), &mut platform) {
+            // The first of a few that fit.
+            let _fits = notes.push_back(Note::IdentityFailed(error));
+        }
         let configuration = config::load(&mut platform).map_err(StartError::Configuration)?;
+        if configuration.id != *identity.id() {
+            return Err(StartError::Configuration(config::LoadError::OtherDevice));
+        }
         let storage = StartError::Storage;
         let boot = count_boot(&mut platform).map_err(storage)?;
         // What former boots have left is worth less than this one: damage in it is counted, and costs only that.
@@ -105,6 +128,9 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
                 now,
             ),
             configuration,
+            identity,
+            token: Token::default(),
+            token_renewal: None,
             backlog,
             backlog_retry: now,
             ends,
@@ -118,7 +144,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             lost_noted: false,
             refused: 0,
             storage_errors,
-            notes: Deque::new(),
+            notes,
             life: Life::Running,
             buffer: [0; BATCH_BYTES_MAX],
         })
@@ -127,6 +153,11 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
     /// The configuration in force.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    /// The identity key that is in force.
+    pub fn identity(&self) -> KeyId {
+        self.identity.key()
     }
 
     /// Number of this boot.
@@ -142,6 +173,11 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
     /// The platform, to take it back after [`Command::Stopped`].
     pub fn into_platform(self) -> P {
         self.platform
+    }
+
+    /// The platform, for a port that needs what is stored to carry out a command.
+    pub fn platform(&mut self) -> &mut P {
+        &mut self.platform
     }
 
     /// The clock, to read.
@@ -166,15 +202,17 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         state.connections = self.session.connections;
         state.failures = self.session.failures;
         state.last_failure = self.session.last_failure;
-        state.refused = self.refused;
+        state.refused = self.refused.saturating_add(self.identity.refused());
         state.storage_errors = self.storage_errors;
         state
     }
 
     /// Takes in what has happened.
     pub fn handle(&mut self, now: Uptime, event: Event<'_>) {
-        if self.life != Life::Running {
-            return;
+        match self.life {
+            Life::Running => {}
+            Life::Retiring(_) => return self.handle_last(now, event),
+            Life::Stopping | Life::Stopped => return,
         }
         match event {
             Event::Tick => {}
@@ -198,11 +236,9 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
                 self.acknowledged(token);
             }
             Event::Alive => self.session.heard(now),
-            Event::Message { .. } => {
-                // Documents come with their verifier; until then nothing that the broker says is believed.
+            Event::Message { topic, payload } => {
                 self.session.heard(now);
-                self.refused = self.refused.saturating_add(1);
-                self.note(Note::MessageRefused);
+                self.message(now, topic, payload);
             }
             Event::Reading(reading) => {
                 if let Err(fault) = reading {
@@ -223,8 +259,10 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         if let Some(note) = self.notes.pop_front() {
             return Some(Command::Log(note));
         }
-        if self.life != Life::Running {
-            return self.poll_stop();
+        match self.life {
+            Life::Running => {}
+            Life::Retiring(end) => return self.poll_last(now, end),
+            Life::Stopping | Life::Stopped => return self.poll_stop(),
         }
         if core::mem::take(&mut self.time_set)
             && let Some(time) = self.clock.time(now)
@@ -242,11 +280,10 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             return Some(Command::Sample);
         }
         self.check_patience(now);
+        self.check_token(now);
+        self.check_identity(now);
         if let Some(request) = self.session.poll_output(now, self.clock.is_plausible(now)) {
-            if request == Request::Connect {
-                self.clock.attempt();
-            }
-            return Some(self.session_command(request));
+            return self.session_command(now, request);
         }
         // A note that patience has just made is not to wait for the next event.
         if let Some(note) = self.notes.pop_front() {
@@ -256,15 +293,18 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             let (token, channel, len) = self.poll_message(now)?;
             let payload = self.buffer.get(..len)?;
             let topic = topic(&self.configuration.id, channel);
-            return Some(Command::Publish { token, topic, payload, retain: channel == Channel::State });
+            let retain = matches!(channel, Channel::State | Channel::IdentityState);
+            return Some(Command::Publish { token, topic, payload, retain });
         }
         None
     }
 
     /// When the device next wants [`Event::Tick`], if nothing happens before.
     pub fn next_deadline(&self, now: Uptime) -> Uptime {
-        if self.life != Life::Running {
-            return Uptime(u64::MAX);
+        match self.life {
+            Life::Running => {}
+            Life::Retiring(_) => return self.last_deadline(now),
+            Life::Stopping | Life::Stopped => return Uptime(u64::MAX),
         }
         let mut next = self.clock.next_deadline().min(self.telemetry.next_deadline());
         if let Some(deadline) = self.session.next_deadline(self.clock.is_plausible(now)) {
@@ -272,9 +312,17 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         }
         if self.session.is_running() && !self.outbox.is_full() {
             next = next.min(self.state_due);
+            for deadline in
+                [self.identity.next_request(), self.identity.next_rotation()].into_iter().flatten()
+            {
+                next = next.min(deadline);
+            }
             if self.backlog.head().is_some() && now < self.backlog_retry {
                 next = next.min(self.backlog_retry);
             }
+        }
+        if let Some(renewal) = self.token_renewal.filter(|_| self.session.is_running()) {
+            next = next.min(renewal);
         }
         if let Some(oldest) = self.outbox.oldest() {
             next = next.min(oldest.after(self.session.answer_timeout_ms()));
@@ -340,6 +388,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         self.lost_noted = false;
         self.clock.confirm(now);
         self.store_time(now);
+        self.identity_accepted(now);
     }
 
     fn disconnected(&mut self, now: Uptime, failure: Failure) {
@@ -372,24 +421,39 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         }
     }
 
-    fn session_command(&self, request: Request) -> Command<'_> {
+    fn session_command(&mut self, now: Uptime, request: Request) -> Option<Command<'_>> {
         match request {
             Request::Connect => {
+                self.clock.attempt();
+                let credentials = self.identity.attempt();
+                let token = self.sign_token(now, credentials);
+                let password = match token {
+                    None => None,
+                    Some(Ok(len)) => {
+                        let text = self.token.0.get(..len).and_then(|token| core::str::from_utf8(token).ok());
+                        Some(Password::new(text?))
+                    }
+                    Some(Err(())) => {
+                        let random = self.random();
+                        self.session.lost(now, Failure::Credentials, random);
+                        self.link_is_gone(Failure::Credentials);
+                        return self.notes.pop_front().map(Command::Log);
+                    }
+                };
                 let (host, port) = self.configuration.service();
-                Command::Connect {
+                Some(Command::Connect {
                     host,
                     port,
                     client_id: self.configuration.id.as_str(),
                     // KEEP_ALIVE keeps it within 16 bits.
                     keep_alive_s: self.configuration.keep_alive_s as u16,
+                    credentials,
+                    password,
                     timeout_ms: self.policy.connect_timeout_ms,
-                }
+                })
             }
-            Request::Subscribe => {
-                let id = &self.configuration.id;
-                Command::Subscribe([topic(id, Channel::ConfigDesired), topic(id, Channel::Command)])
-            }
-            Request::Disconnect => Command::Disconnect,
+            Request::Subscribe => Some(Command::Subscribe(subscriptions(&self.configuration.id))),
+            Request::Disconnect => Some(Command::Disconnect),
         }
     }
 
@@ -401,7 +465,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
                 self.stored(removed);
             }
             Some(Kind::Hello) => self.end_is_known(),
-            Some(Kind::State) | None => {}
+            Some(Kind::State | Kind::IdentityState | Kind::IdentityRequest) | None => {}
         }
     }
 

@@ -2,10 +2,13 @@
 
 use crate::clock::sntp::PACKET_LEN;
 use crate::config::LoadError;
+use crate::identity::Credentials;
+use crate::identity::IdentityError;
 use crate::note::Note;
 use crate::platform::StorageError;
 use crate::session::Policy;
 use core::fmt;
+pub use protocol::document::End;
 use protocol::topic::TopicText;
 use protocol::{Endpoint, EpochMillis, Failure, Measurement, Name, ResetCause, SensorFault};
 
@@ -31,6 +34,12 @@ pub enum StartError {
     Configuration(LoadError),
     /// Its store failed.
     Storage(StorageError),
+    /// It has no identity: [`crate::provisioning::Factory`] is for it.
+    Blank,
+    /// It was destroyed and never works again.
+    Destroyed,
+    /// Its identity cannot be loaded.
+    Identity(IdentityError),
 }
 
 impl fmt::Display for StartError {
@@ -38,6 +47,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Configuration(error) => error.fmt(f),
             Self::Storage(error) => write!(f, "the device cannot start: {error}"),
+            Self::Blank => f.write_str("the device is blank: provision it"),
+            Self::Destroyed => f.write_str("the device was destroyed: it never works again"),
+            Self::Identity(error) => write!(f, "the device's identity cannot be loaded: {error}"),
         }
     }
 }
@@ -107,6 +119,11 @@ pub enum Command<'a> {
         client_id: &'a str,
         /// MQTT keep-alive in seconds.
         keep_alive_s: u16,
+        /// Which keys and which roots: [`crate::identity::chain`] and [`crate::identity::roots`] read them.
+        credentials: Credentials,
+        /// What goes into MQTT's password, with the client identifier as user name, and only to a server that is
+        /// verified; no client certificate is shown then. `None` where the client certificate proves who it is.
+        password: Option<Password<'a>>,
         /// After this many milliseconds the device gives up by itself.
         timeout_ms: u32,
     },
@@ -131,4 +148,27 @@ pub enum Command<'a> {
     Log(Note),
     /// Everything is kept: the port may stop or restart.
     Stopped,
+    /// The device's life is over and its secrets are wiped: the port restarts, into the factory state or into nothing.
+    Retired(End),
+}
+
+/// A token on its way into a CONNECT. Cannot be printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Password<'a>(&'a str);
+
+impl<'a> Password<'a> {
+    pub(crate) const fn new(token: &'a str) -> Self {
+        Self(token)
+    }
+
+    /// The token itself.
+    pub const fn reveal(self) -> &'a str {
+        self.0
+    }
+}
+
+impl fmt::Debug for Password<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
 }

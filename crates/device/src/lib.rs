@@ -16,16 +16,23 @@ mod backoff;
 pub mod clock;
 pub mod config;
 mod device;
+pub mod entropy;
 pub mod fuzz;
+pub mod identity;
 mod interface;
 pub mod note;
 mod outbox;
 pub mod platform;
+pub mod provisioning;
 pub mod session;
 pub mod telemetry;
+pub mod vault;
 
 pub use device::{Device, STATE_PERIOD_MS, TIME_STORE_PERIOD_MS};
-pub use interface::{BootInfo, Command, Event, StartError};
+pub use interface::{BootInfo, Command, End, Event, Password, StartError};
 pub use note::Note;
-pub use platform::{Entropy, EntropyError, Key, KeyValue, Platform, StorageError, Uptime};
+pub use platform::{
+    Entropy, EntropyError, Key, KeySlot, KeyValue, Platform, RootsPlace, StorageError, Uptime, Vault,
+    VaultError,
+};
 pub use session::Policy;

@@ -1,9 +1,11 @@
 //! What happened, for a port's log and (later) for the security log. Owns the words, keeps nothing.
 
 use crate::clock::{TimeError, TimeSet};
+use crate::identity::IdentityError;
+use crate::interface::End;
 use crate::platform::StorageError;
 use core::fmt;
-use protocol::{Failure, SensorFault};
+use protocol::{Channel, Failure, KeyId, Refusal, SensorFault};
 
 /// Something worth writing down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +25,50 @@ pub enum Note {
     Sensor(SensorFault),
     /// The first sample since the last connection was dropped because too many wait.
     Overflow,
-    /// A message from the service was refused: the device knows no document that may come over this topic.
-    MessageRefused,
+    /// A document from the service was refused.
+    DocumentRefused(Refusal),
+    /// A document from the service was accepted.
+    DocumentAccepted(Channel),
+    /// Keys of a new identity were made.
+    KeysMade,
+    /// Keys could not be made, or the record of the identity could not be changed.
+    IdentityFailed(IdentityError),
+    /// The service has accepted the new identity; it is in force.
+    IdentityReplaced {
+        /// Its key.
+        key: KeyId,
+    },
+    /// The service refused the new identity and took the former one: the new one is wiped.
+    IdentityRefused,
+    /// The service refused the identity and took the one before it, which is in force again.
+    IdentityFellBack {
+        /// Its key.
+        key: KeyId,
+    },
+    /// The identity before the one in force is wiped.
+    IdentityWiped,
+    /// The service was reached with a new list of roots; it is in force.
+    RootsReplaced {
+        /// Its number.
+        number: u32,
+    },
+    /// The service was not reached with a new list of roots, but with the former one, which stays.
+    RootsUndone {
+        /// The refused list's number.
+        number: u32,
+    },
+    /// A root in force ends soon.
+    RootsEnd {
+        /// In so many days.
+        days: u32,
+    },
+    /// The device's certificate ends soon and no new one has come.
+    CertificateEnds {
+        /// In so many days.
+        days: u32,
+    },
+    /// The device's life is over.
+    Retired(End),
     /// The store failed.
     Storage(StorageError),
     /// The random generator failed.
@@ -48,7 +92,33 @@ impl fmt::Display for Note {
             Self::Overflow => {
                 f.write_str("too many samples wait for the service: the oldest are dropped and counted")
             }
-            Self::MessageRefused => f.write_str("a message from the service was refused"),
+            Self::DocumentRefused(refusal) => {
+                write!(f, "a document from the service was refused: {refusal} ({})", refusal.as_str())
+            }
+            Self::DocumentAccepted(channel) => write!(f, "a document was accepted: {}", channel.as_str()),
+            Self::KeysMade => f.write_str("keys of a new identity are made; a certificate is asked for"),
+            Self::IdentityFailed(error) => write!(f, "the identity could not be changed: {error}"),
+            Self::IdentityReplaced { key } => write!(f, "the new identity {key} is in force"),
+            Self::IdentityRefused => {
+                f.write_str("the service took the former identity and not the new one, which is wiped")
+            }
+            Self::IdentityFellBack { key } => {
+                write!(
+                    f,
+                    "the service does not take the identity any more: the former one, {key}, is in force again"
+                )
+            }
+            Self::IdentityWiped => f.write_str("the former identity is wiped"),
+            Self::RootsReplaced { number } => write!(f, "list of roots {number} is in force"),
+            Self::RootsUndone { number } => {
+                write!(f, "the service was not reached with list of roots {number}: the former list stays")
+            }
+            Self::RootsEnd { days } => write!(f, "a root certificate ends in {days} days"),
+            Self::CertificateEnds { days } => {
+                write!(f, "the device's certificate ends in {days} days and there is no new one")
+            }
+            Self::Retired(End::Blank) => f.write_str("the secrets are wiped: the device is blank"),
+            Self::Retired(End::Destroyed) => f.write_str("the secrets are wiped: the device is destroyed"),
             Self::Storage(error) => write!(f, "storage: {error}"),
             Self::Entropy => f.write_str("the random generator gives no numbers"),
         }

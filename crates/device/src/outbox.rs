@@ -3,14 +3,17 @@
 use crate::platform::Uptime;
 use heapless::Vec;
 
-/// Most messages on their way at once: hello, state, one batch of the backlog, two of telemetry.
-const IN_FLIGHT_MAX: usize = 5;
+/// Most messages on their way at once: hello, state, state and request of the identity, one
+/// batch of the backlog, two of telemetry.
+const IN_FLIGHT_MAX: usize = 7;
 
 /// What was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Hello,
     State,
+    IdentityState,
+    IdentityRequest,
     Backlog(u8),
     Telemetry,
 }

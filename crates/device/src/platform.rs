@@ -1,7 +1,10 @@
 //! What a port gives the device: the traits that must be answered at once and locally, and nothing else.
 
+use crate::vault::Statement;
 use core::fmt::{self, Write};
 use heapless::String;
+use protocol::document::KeyUse;
+use protocol::{PublicKey, Signature};
 
 /// Milliseconds since the device started. Never goes back, never jumps; knows nothing of the date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -22,6 +25,8 @@ impl Uptime {
 
 /// Batches that survive an orderly restart: the whole ring of [`crate::telemetry::RING_SAMPLES`] samples and those in
 /// flight, and two to spare for batches that a gap keeps short.
+/// What earlier restarts have left and the service has not acknowledged takes of the same room; what does not fit is lost,
+/// newest first, and counted by `next_seq` in the next hello.
 pub const BACKLOG_SLOTS: u8 = 20;
 
 /// What the device keeps over restarts.
@@ -37,6 +42,35 @@ pub enum Key {
     Configuration,
     /// A batch that waits for delivery: JSON. The slot is below [`BACKLOG_SLOTS`].
     Backlog(u8),
+    /// Who the device is and whom it believes: CBOR. What is not named in it does not count.
+    Life,
+    /// The certificate chain for the TLS key of a slot: CBOR.
+    Chain(KeySlot),
+    /// A list of roots: CBOR. There are two places, for the one in force and the one on trial.
+    Roots(RootsPlace),
+}
+
+/// A place for a list of roots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RootsPlace {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+impl RootsPlace {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::A, Self::B];
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
 }
 
 /// Longest name of a key in bytes.
@@ -52,6 +86,10 @@ impl Key {
             Self::Ended => name.push_str("sensor/ended").is_ok(),
             Self::Time => name.push_str("sensor/time").is_ok(),
             Self::Configuration => name.push_str("sensor/config").is_ok(),
+            Self::Life => name.push_str("sensor/life").is_ok(),
+            Self::Chain(slot) => write!(name, "sensor/chain/{}", char::from(b'a' + slot.number())).is_ok(),
+            Self::Roots(RootsPlace::A) => name.push_str("sensor/roots/a").is_ok(),
+            Self::Roots(RootsPlace::B) => name.push_str("sensor/roots/b").is_ok(),
             Self::Backlog(slot) => write!(name, "sensor/backlog/{}", char::from(b'a' + slot % 26)).is_ok(),
         };
         debug_assert!(written);
@@ -65,6 +103,10 @@ impl Key {
             Self::Ended => 2,
             Self::Time => 3,
             Self::Configuration => 4,
+            Self::Life => 5,
+            Self::Chain(slot) => 0x10 + slot.number(),
+            Self::Roots(RootsPlace::A) => 0x18,
+            Self::Roots(RootsPlace::B) => 0x19,
             Self::Backlog(slot) => 0x40 + slot,
         }
     }
@@ -106,6 +148,20 @@ pub trait KeyValue {
     fn remove(&mut self, key: Key) -> Result<(), StorageError>;
 }
 
+impl<T: KeyValue + ?Sized> KeyValue for &mut T {
+    fn read<'b>(&mut self, key: Key, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
+        (**self).read(key, buffer)
+    }
+
+    fn write(&mut self, key: Key, value: &[u8]) -> Result<(), StorageError> {
+        (**self).write(key, value)
+    }
+
+    fn remove(&mut self, key: Key) -> Result<(), StorageError> {
+        (**self).remove(key)
+    }
+}
+
 /// The random generator failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntropyError;
@@ -124,9 +180,107 @@ pub trait Entropy {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), EntropyError>;
 }
 
+impl<T: Entropy + ?Sized> Entropy for &mut T {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        (**self).fill(buffer)
+    }
+}
+
+/// Places for keys in the vault: the identity in force, the one to come, and the one before it.
+pub const KEY_SLOTS: u8 = 3;
+
+/// A place for the two keys of an identity in the vault. What it holds is the device's to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeySlot(u8);
+
+impl KeySlot {
+    /// Every place.
+    pub const ALL: [Self; KEY_SLOTS as usize] = [Self(0), Self(1), Self(2)];
+
+    /// The place with this number, below [`KEY_SLOTS`].
+    pub const fn new(number: u8) -> Option<Self> {
+        if number < KEY_SLOTS { Some(Self(number)) } else { None }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// Why the vault did not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VaultError {
+    /// There is no such key.
+    Empty,
+    /// The random generator failed: no key was made.
+    Entropy,
+    /// The medium failed or lost power.
+    Medium,
+    /// What is stored cannot be unsealed: it was damaged or is another device's.
+    Sealed,
+    /// After wiping, something could still be read.
+    NotWiped,
+    /// The number is no private key, or this vault takes none from outside.
+    Import,
+}
+
+impl fmt::Display for VaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the vault holds no such key",
+            Self::Entropy => "the random generator gives no numbers: no key was made",
+            Self::Medium => "the vault's memory failed",
+            Self::Sealed => "the vault's content cannot be unsealed: it is damaged or another device's",
+            Self::NotWiped => "the vault's memory still holds something after it was wiped",
+            Self::Import => "the vault does not take this key",
+        })
+    }
+}
+
+impl core::error::Error for VaultError {}
+
+/// The only code that sees private keys. Every change is durable when the call returns; after a power cut in the middle a slot
+/// holds what it held, what it was to hold, or nothing, and what it holds can be wiped.
+pub trait Vault {
+    /// Makes a key in place of whatever is there; gives its public half.
+    fn generate(&mut self, slot: KeySlot, usage: KeyUse) -> Result<PublicKey, VaultError>;
+    /// Takes a key from outside in place of whatever is there: the private scalar, 32 bytes, big endian. A vault may
+    /// refuse all of them.
+    fn import(&mut self, slot: KeySlot, usage: KeyUse, scalar: &[u8; 32]) -> Result<PublicKey, VaultError>;
+    /// The public half; `None` where there is no key.
+    fn public_key(&mut self, slot: KeySlot, usage: KeyUse) -> Result<Option<PublicKey>, VaultError>;
+    /// Signs a statement with the key that it names.
+    fn sign(&mut self, slot: KeySlot, statement: &Statement) -> Result<Signature, VaultError>;
+    /// Overwrites and erases both keys and reads back that they are gone; no error where there were none.
+    fn wipe(&mut self, slot: KeySlot) -> Result<(), VaultError>;
+}
+
+impl<T: Vault + ?Sized> Vault for &mut T {
+    fn generate(&mut self, slot: KeySlot, usage: KeyUse) -> Result<PublicKey, VaultError> {
+        (**self).generate(slot, usage)
+    }
+
+    fn import(&mut self, slot: KeySlot, usage: KeyUse, scalar: &[u8; 32]) -> Result<PublicKey, VaultError> {
+        (**self).import(slot, usage, scalar)
+    }
+
+    fn public_key(&mut self, slot: KeySlot, usage: KeyUse) -> Result<Option<PublicKey>, VaultError> {
+        (**self).public_key(slot, usage)
+    }
+
+    fn sign(&mut self, slot: KeySlot, statement: &Statement) -> Result<Signature, VaultError> {
+        (**self).sign(slot, statement)
+    }
+
+    fn wipe(&mut self, slot: KeySlot) -> Result<(), VaultError> {
+        (**self).wipe(slot)
+    }
+}
+
 /// Everything a port gives.
-pub trait Platform: KeyValue + Entropy {}
-impl<T: KeyValue + Entropy> Platform for T {}
+pub trait Platform: KeyValue + Entropy + Vault {}
+impl<T: KeyValue + Entropy + Vault> Platform for T {}
 
 #[cfg(test)]
 mod tests {
@@ -134,8 +288,12 @@ mod tests {
 
     #[test]
     fn keys_have_distinct_names_and_numbers() {
-        let fixed = [Key::Boot, Key::Ended, Key::Time, Key::Configuration];
-        let all = || fixed.into_iter().chain((0..BACKLOG_SLOTS).map(Key::Backlog));
+        let fixed = [Key::Boot, Key::Ended, Key::Time, Key::Configuration, Key::Life];
+        let all = || {
+            let chains = KeySlot::ALL.map(Key::Chain);
+            let roots = RootsPlace::ALL.map(Key::Roots);
+            fixed.into_iter().chain((0..BACKLOG_SLOTS).map(Key::Backlog)).chain(chains).chain(roots)
+        };
         for a in all() {
             assert!(!a.name().is_empty() && a.name().len() <= KEY_NAME_MAX);
             assert_eq!(all().filter(|b| a.name() == b.name() || a.number() == b.number()).count(), 1);

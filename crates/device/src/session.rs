@@ -28,11 +28,15 @@ pub struct Policy {
     pub connect_timeout_ms: u32,
     /// How long the service may take to answer a SUBSCRIBE or a PUBLISH, in milliseconds.
     pub answer_timeout_ms: u32,
+    /// How long a token is valid, in seconds; at most [`protocol::token::LIFE_S_MAX`]. A new one is used after 80 % of
+    /// it.
+    pub token_life_s: u32,
 }
 
 impl Default for Policy {
     /// 1 s to 5 min of backoff, healthy after 1 min; 30 s to connect (a P-256 handshake takes about 2 s on a
-    /// Cortex-M4 at 64 MHz, the rest is for slow links), 20 s for answers.
+    /// Cortex-M4 at 64 MHz, the rest is for slow links), 20 s for answers; tokens
+    /// for the hour that they may last.
     fn default() -> Self {
         Self {
             backoff_floor_ms: 1_000,
@@ -40,6 +44,7 @@ impl Default for Policy {
             healthy_ms: 60_000,
             connect_timeout_ms: 30_000,
             answer_timeout_ms: 20_000,
+            token_life_s: protocol::token::LIFE_S_MAX as u32,
         }
     }
 }
@@ -163,6 +168,14 @@ impl Session {
     pub(crate) fn give_up(&mut self, now: Uptime, failure: Failure, random: u32) {
         if self.is_up() {
             self.lost(now, failure, random);
+            self.drop_link = true;
+        }
+    }
+
+    /// Ends the connection from this side to make another one after `wait_ms`. No failure.
+    pub(crate) fn reconnect(&mut self, now: Uptime, wait_ms: u64) {
+        if self.is_up() {
+            self.phase = Phase::Waiting { until: now.after(wait_ms) };
             self.drop_link = true;
         }
     }

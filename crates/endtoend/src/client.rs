@@ -44,6 +44,16 @@ impl Client {
 
     /// Publishes with QoS 1 and waits for PUBACK, which says nothing of whether anybody gets it.
     pub async fn publish(&mut self, topic: &str, payload: &str, retain: bool) -> Result<(), ConnectionError> {
+        self.publish_bytes(topic, payload.as_bytes(), retain).await
+    }
+
+    /// The same with any payload.
+    pub async fn publish_bytes(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        retain: bool,
+    ) -> Result<(), ConnectionError> {
         self.requests.try_publish(topic, QoS::AtLeastOnce, retain, payload).expect("room for a request");
         self.until(|packet| matches!(packet, Packet::PubAck(_)).then_some(())).await
     }

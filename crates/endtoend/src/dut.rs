@@ -2,13 +2,16 @@
 //! so that what arrives can be held against what was measured. Owns one boot at a time.
 
 use crate::PATIENCE;
-use device::{Note, Policy};
-use norflash::{Flash, Store};
+use device::platform::BACKLOG_SLOTS;
+use device::{Key, KeyValue, Note, Policy, StorageError};
 use protocol::config::Draft;
+use protocol::telemetry::BATCH_BYTES_MAX;
 use protocol::{Configuration, DeviceId, Endpoint, Failure, Measurement, SensorFault};
 use simulator::folder::{self, Folder};
+use simulator::machine::Machine;
 use simulator::port::{Port, Report, Stopper, Summary, stopper};
 use simulator::sensor::{Instrument, Model};
+use simulator::vault::Injection;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +45,7 @@ pub fn policy() -> Policy {
         healthy_ms: 500,
         connect_timeout_ms: 2_000,
         answer_timeout_ms: 1_000,
+        ..Policy::default()
     }
 }
 
@@ -60,6 +64,8 @@ pub struct Progress {
     pub overflowed: bool,
     /// Messages from the service that it refused.
     pub refused: u64,
+    /// What its flash could not do, when it stopped too: the state in [`Summary`] is of just before.
+    pub storage: Vec<StorageError>,
 }
 
 /// A device between or during its boots.
@@ -72,6 +78,8 @@ pub struct Dut {
 
 /// A device that runs.
 pub struct Running {
+    /// Batches that its flash has room for, at least: what it had when it was switched on.
+    pub room: usize,
     stop: Stopper,
     task: JoinHandle<Summary>,
     readings: Arc<Mutex<Vec<Reading>>>,
@@ -105,10 +113,9 @@ impl Dut {
 
     /// Switches it on, with what its flash holds.
     pub fn start(&self) -> Running {
-        let flash = Flash::open(&self.flash).expect("the flash file");
-        let mut store = Store::open(flash).expect("the store in flash");
-        folder::provision(&mut store, &self.folder.configuration)
-            .expect("a configuration that can be stored");
+        let mut machine = Machine::open(&self.flash, None, Injection::Allowed).expect("flash and vault");
+        folder::provision(&mut machine, &self.folder).expect("a folder that fits");
+        let room = room(&mut machine);
         let readings = Arc::new(Mutex::new(Vec::new()));
         let noted = readings.clone();
         let mut model = Model::new(1).with_fault_rate(FAULT_RATE);
@@ -117,17 +124,22 @@ impl Dut {
             noted.lock().unwrap_or_else(PoisonError::into_inner).push(reading);
             reading
         };
-        let mut port = Port::new(self.folder.credentials.clone(), sensor);
+        let mut port = Port::new(sensor);
         port.info.policy = self.policy;
         let (out, progress) = watch::channel(Progress::default());
         port.observer = Box::new(move |report| out.send_modify(|progress| progress.note(report)));
         let (stop, stopped) = stopper();
         let task =
             tokio::spawn(
-                async move { port.run(&mut store, stopped).await.expect("a device that can start") },
+                async move { port.run(&mut machine, stopped).await.expect("a device that can start") },
             );
-        Running { stop, task, readings, progress }
+        Running { room, stop, task, readings, progress }
     }
+}
+
+fn room(store: &mut impl KeyValue) -> usize {
+    let mut buffer = [0; BATCH_BYTES_MAX];
+    (0..BACKLOG_SLOTS).filter(|slot| matches!(store.read(Key::Backlog(*slot), &mut buffer), Ok(None))).count()
 }
 
 impl Progress {
@@ -143,7 +155,8 @@ impl Progress {
                 self.connected = false;
             }
             Report::Note { note: Note::Overflow, .. } => self.overflowed = true,
-            Report::Note { note: Note::MessageRefused, .. } => self.refused += 1,
+            Report::Note { note: Note::DocumentRefused(_), .. } => self.refused += 1,
+            Report::Note { note: Note::Storage(error), .. } => self.storage.push(*error),
             _ => {}
         }
     }

@@ -12,6 +12,9 @@ pub mod operator;
 pub mod pki;
 pub mod proxy;
 pub mod records;
+pub mod search;
+pub mod site;
+pub mod vaults;
 
 use std::time::Duration;
 

@@ -47,11 +47,20 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts a broker with the certificates of `pki` and waits until it listens.
     pub async fn start(pki: &Pki) -> Self {
-        Self::with_rules(pki, "").await
+        Self::launch(pki, "", None).await
+    }
+
+    /// The same with the documented option for a list of revoked certificates, which is this one in PEM.
+    pub async fn with_list(pki: &Pki, list: &str) -> Self {
+        Self::launch(pki, "", Some(list)).await
     }
 
     /// The same with more rules behind the documented ones: only to show what those refuse.
     pub async fn with_rules(pki: &Pki, more: &str) -> Self {
+        Self::launch(pki, more, None).await
+    }
+
+    async fn launch(pki: &Pki, more: &str, revoked: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the broker");
         let at = |name: &str| folder.path().join(name);
         for (from, to) in
@@ -60,12 +69,18 @@ impl Mosquitto {
             fs::copy(pki.file(from), at(to)).expect("a certificate can be copied");
         }
         write(&at("acl"), &format!("{}\n{more}\n", read(Path::new(RULES))));
+        if let Some(revoked) = revoked {
+            write(&at("ca.crl"), revoked);
+        }
         let mut broker = Self { folder, port: 0, process: None };
         let mut last = String::new();
         // Somebody else may take the port between the look and the start.
         for _ in 0..5 {
             broker.port = free_port();
-            write(&broker.folder.path().join("mosquitto.conf"), &configuration(broker.port));
+            write(
+                &broker.folder.path().join("mosquitto.conf"),
+                &configuration(broker.port, revoked.is_some()),
+            );
             match broker.spawn().await {
                 Ok(()) => return broker,
                 Err(why) => last = why,
@@ -100,6 +115,22 @@ impl Mosquitto {
         if let Err(why) = self.spawn().await {
             panic!("mosquitto does not start again: {why}");
         }
+    }
+
+    /// Puts this text in the place of a file of its folder, for its next start or [`Self::reload`].
+    pub fn put(&self, name: &str, text: &str) {
+        write(&self.folder.path().join(name), text);
+    }
+
+    /// Has it read certificates, rules and lists again (SIGHUP). Nothing tells when it is done.
+    pub fn reload(&self) {
+        let process = self.process.as_ref().expect("a running broker");
+        kill_process(Pid::from_child(process), Signal::HUP).expect("a signal to a child");
+    }
+
+    /// Its folder: configuration, certificates, log, and what it has kept.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What it wrote into its log.
@@ -155,15 +186,20 @@ fn program() -> PathBuf {
     found.unwrap_or_else(|| panic!("mosquitto is missing, which these tests need: apt-get install mosquitto"))
 }
 
-/// The documented configuration on another port, for this host only.
-fn configuration(port: u16) -> String {
-    let documented = read(Path::new(CONFIGURATION));
-    let listener = "\nlistener 8883\n";
-    assert_eq!(
-        documented.matches(listener).count(),
-        1,
-        "{CONFIGURATION} has another listener than these tests know"
-    );
+/// The documented configuration on another port, for this host only, and with the option for a list where one is wanted.
+fn configuration(port: u16, list: bool) -> String {
+    let mut documented = read(Path::new(CONFIGURATION));
+    let (listener, option) = ("\nlistener 8883\n", "\n#crlfile ca.crl\n");
+    for known in [listener, option] {
+        assert_eq!(
+            documented.matches(known).count(),
+            1,
+            "{CONFIGURATION} has no {known:?} as these tests know it"
+        );
+    }
+    if list {
+        documented = documented.replace(option, "\ncrlfile ca.crl\n");
+    }
     // As root Mosquitto would become a user who may not read the folder of a test; anybody else it leaves as they are.
     format!("user root\n{}", documented.replace(listener, &format!("\nlistener {port} 127.0.0.1\n")))
 }

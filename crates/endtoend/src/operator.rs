@@ -5,14 +5,16 @@ use crate::PATIENCE;
 use crate::client::options;
 use crate::dut::Reading;
 use crate::pki::{self, Pki};
-use protocol::{Batch, Channel, Hello, State, Topic};
+use protocol::{Batch, Channel, DeviceId, Hello, IdentityState, State, Topic};
 use rumqttc::{AsyncClient, Event, EventLoop, Packet, Publish, QoS};
 use sensorctl::ledger::{Arrival, Ledger};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
 
 /// Who the operator talks to when there is nobody else to hear it.
 const SENTINEL: &str = "device/nobody/command";
@@ -29,30 +31,57 @@ pub struct Book {
     pub samples: Vec<(u32, u32, Reading)>,
     /// Topic and payload of every message, as they came.
     pub messages: Vec<(String, Vec<u8>)>,
+    /// What each device has said last of its identity.
+    pub identities: BTreeMap<DeviceId, IdentityState>,
     /// Connections that are ready: subscribed, or with a session that is.
     pub ready: u64,
+    /// Attempts and connections that have failed.
+    pub failures: u64,
     sentinels: u64,
 }
 
 /// A running operator; dropping it ends it.
 pub struct Operator {
     client: AsyncClient,
+    out: watch::Sender<Book>,
     book: watch::Receiver<Book>,
     asked: u64,
     task: JoinHandle<()>,
 }
 
+/// How the operator connects: its session waits for it.
+fn connection(port: u16, tls: Arc<ClientConfig>) -> (AsyncClient, EventLoop) {
+    let mut options = options("operator", port, tls);
+    options.set_clean_session(false);
+    AsyncClient::new(options, 64)
+}
+
 impl Operator {
     /// Connects to the broker on `port` and waits until it hears everything.
     pub async fn start(pki: &Pki, port: u16) -> Self {
-        let mut options = options("operator", port, pki::client_config(pki.operator()));
-        options.set_clean_session(false);
-        let (client, events) = AsyncClient::new(options, 64);
+        let (client, events) = connection(port, pki::client_config(pki.operator()));
         let (out, book) = watch::channel(Book::default());
-        let task = tokio::spawn(listen(events, client.clone(), out));
-        let mut operator = Self { client, book, asked: 0, task };
+        let task = tokio::spawn(listen(events, client.clone(), out.clone()));
+        let mut operator = Self { client, out, book, asked: 0, task };
         operator.until("connected", |book| book.ready > 0).await;
         operator
+    }
+
+    /// Goes on with other credentials, in the same session. Only while the broker is stopped: then nothing is on its way that
+    /// could get lost with the connection.
+    pub async fn go_on(&mut self, port: u16, tls: Arc<ClientConfig>) {
+        // What came before the first failure is entered before the second.
+        let failures = self.book().failures;
+        self.until("offline", |book| book.failures >= failures + 2).await;
+        self.task.abort();
+        let (client, events) = connection(port, tls);
+        self.task = tokio::spawn(listen(events, client.clone(), self.out.clone()));
+        self.client = client;
+    }
+
+    /// The book as it grows.
+    pub fn watch(&self) -> watch::Receiver<Book> {
+        self.book.clone()
     }
 
     /// Waits until the book says what is wanted, and gives it.
@@ -133,7 +162,16 @@ impl Book {
                 self.ledger.batch(&arrival, &device, &batch);
                 self.samples.extend(batch.iter().map(|(seq, _, reading)| (batch.boot, seq, reading)));
             }
-            Channel::ConfigDesired | Channel::Command => {}
+            Channel::IdentityState => {
+                let state = IdentityState::decode(&message.payload).expect("a state of the identity");
+                self.identities.insert(device, state);
+            }
+            Channel::IdentityRequest
+            | Channel::ConfigDesired
+            | Channel::RootsDesired
+            | Channel::AuthorityDesired
+            | Channel::IdentityDesired
+            | Channel::Command => {}
         }
     }
 }
@@ -152,7 +190,10 @@ async fn listen(mut events: EventLoop, client: AsyncClient, out: watch::Sender<B
             Ok(Event::Incoming(Packet::Publish(message))) => out.send_modify(|book| book.enter(&message)),
             Ok(_) => {}
             // The broker is being restarted.
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(_) => {
+                out.send_modify(|book| book.failures += 1);
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }

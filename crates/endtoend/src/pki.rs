@@ -19,8 +19,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// An authority with what it has issued.
 pub struct Pki {
-    folder: TempDir,
+    ca: PathBuf,
     authority: Authority,
+    /// Vanishes with it where it was made for this.
+    _folder: Option<TempDir>,
 }
 
 impl Default for Pki {
@@ -35,18 +37,23 @@ impl Pki {
         let folder = tempfile::tempdir().expect("a folder for certificates");
         let ca = folder.path().join("ca");
         authority::init(&ca, &[HOST.to_owned()], SERVICE_DAYS).expect("a new authority");
-        let authority = Authority::open(&ca).expect("the authority just made");
-        Self { folder, authority }
+        Self { _folder: Some(folder), ..Self::open(ca) }
+    }
+
+    /// The authority in the folder `ca`, which stays; devices are enrolled beside it.
+    pub fn open(ca: PathBuf) -> Self {
+        let authority = Authority::open(&ca).expect("an authority");
+        Self { ca, authority, _folder: None }
     }
 
     /// A file of the authority's folder; `name` is one of [`sensorctl::authority::file`].
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join("ca").join(name)
+        self.ca.join(name)
     }
 
     /// Enrols a device, as `sensorctl device enrol` does, and reads its folder as the device does.
     pub fn enrol(&self, configuration: &Configuration) -> Folder {
-        let out = self.folder.path().join(configuration.id.as_str());
+        let out = self.ca.with_file_name(configuration.id.as_str());
         enrol::device(&self.authority, configuration, DEVICE_DAYS, &out)
             .expect("a device that can be enrolled");
         Folder::load(&out).expect("the folder of the device just enrolled")
@@ -61,6 +68,13 @@ impl Pki {
     /// The operator's certificate.
     pub fn operator(&self) -> Credentials {
         self.credentials(&self.read(file::OPERATOR_KEY), &self.read(file::OPERATOR))
+    }
+
+    /// The operator's certificate for a service whose authority is `other` or this one.
+    pub fn operator_between(&self, other: &Self) -> Credentials {
+        let mut credentials = self.operator();
+        credentials.roots.extend(other.roots());
+        credentials
     }
 
     /// The broker's own certificate, which is for servers only.

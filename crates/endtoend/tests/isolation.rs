@@ -8,10 +8,13 @@ use endtoend::HOST;
 use endtoend::client::{Client, Message, options};
 use endtoend::mosquitto::Mosquitto;
 use endtoend::pki::{Pki, client_config};
+use protocol::Channel;
 use rumqttc::{LastWill, MqttOptions, QoS};
 use simulator::tls::Credentials;
 
-const CHANNELS: [&str; 5] = ["hello", "state", "telemetry", "config/desired", "command"];
+/// What a device reads; it writes the rest.
+const READ: [&str; 5] =
+    ["config/desired", "roots/desired", "authority/desired", "identity/desired", "command"];
 const NOTHING: [Message; 0] = [];
 
 struct Scene {
@@ -70,7 +73,7 @@ async fn what_a_device_publishes_under_anothers_prefix_reaches_nobody() {
     victim.subscribe("device/b/command").await.unwrap();
 
     let elsewhere = ["device/b", "device/b/other", "device/a/other", "device/a", "device/hello"];
-    let anothers = CHANNELS.map(|channel| format!("device/b/{channel}"));
+    let anothers = Channel::ALL.map(|channel| format!("device/b/{}", channel.as_str()));
     for topic in anothers.iter().map(String::as_str).chain(elsewhere) {
         for retain in [false, true] {
             attacker.publish(topic, "forged", retain).await.unwrap();
@@ -105,7 +108,7 @@ async fn what_a_device_reports_under_its_own_prefix_reaches_the_operator() {
 async fn a_device_writes_neither_its_own_configuration_nor_its_own_command() {
     let scene = Scene::new().await;
     let (mut operator, mut device) = (scene.operator().await, scene.join("a").await);
-    for channel in ["config/desired", "command"] {
+    for channel in READ {
         let topic = format!("device/a/{channel}");
         device.subscribe(&topic).await.unwrap();
         device.publish(&topic, "forged", true).await.unwrap();
@@ -125,13 +128,16 @@ async fn a_device_reads_nothing_of_another_however_it_subscribes() {
     operator.publish("device/b/config/desired", "retained too", true).await.unwrap();
     attacker.subscribe("device/a/command").await.unwrap();
 
-    let own = CHANNELS.map(|channel| format!("device/b/{channel}"));
+    let own = Channel::ALL.map(|channel| format!("device/b/{}", channel.as_str()));
     let wild = [
         "device/b/#",
         "device/#",
         "device/+/telemetry",
         "device/+/+",
         "device/+/config/desired",
+        "device/b/+/desired",
+        "device/+/+/desired",
+        "device/b/identity/+",
         "+/b/+",
         "+/+/+",
         "#",
@@ -143,10 +149,12 @@ async fn a_device_reads_nothing_of_another_however_it_subscribes() {
     for (number, filter) in own.iter().map(String::as_str).chain(wild).enumerate() {
         // A refusal is as good as silence.
         let granted = attacker.subscribe(filter).await.unwrap();
-        for channel in ["hello", "state", "telemetry"] {
+        for channel in ["hello", "state", "telemetry", "identity/state", "identity/request"] {
             victim.publish(&format!("device/b/{channel}"), "secret", false).await.unwrap();
         }
-        operator.publish("device/b/command", "secret", false).await.unwrap();
+        for channel in READ {
+            operator.publish(&format!("device/b/{channel}"), "secret", false).await.unwrap();
+        }
         let end = format!("end {number}");
         operator.publish("device/a/command", &end, false).await.unwrap();
         let heard = attacker.messages_before(&end).await.unwrap();
@@ -155,7 +163,7 @@ async fn a_device_reads_nothing_of_another_however_it_subscribes() {
         assert!(foreign.is_empty(), "{filter} (granted: {granted}): {foreign:?}");
         let told = operator.messages_before(&end).await.unwrap();
         let secrets = told.iter().filter(|(_, payload)| payload == b"secret").count();
-        assert_eq!(secrets, 4, "the operator hears what the attacker does not: {told:?}");
+        assert_eq!(secrets, Channel::ALL.len(), "the operator hears what the attacker does not: {told:?}");
     }
 }
 

@@ -115,6 +115,8 @@ struct Block {
 pub struct Flash<const BLOCK: usize = BLOCK_BYTES, const WORD: usize = WORD_BYTES> {
     blocks: Vec<Block>,
     file: Option<File>,
+    durable: bool,
+    overwritable: bool,
     operations: Operations,
     power: Power,
 }
@@ -141,6 +143,8 @@ impl<const BLOCK: usize, const WORD: usize> Flash<BLOCK, WORD> {
         Self {
             blocks: vec![Block::default(); usize::from(blocks)],
             file: None,
+            durable: false,
+            overwritable: false,
             operations: Operations::default(),
             power: Power::default(),
         }
@@ -159,11 +163,25 @@ impl<const BLOCK: usize, const WORD: usize> Flash<BLOCK, WORD> {
         Ok(flash)
     }
 
+    /// The same flash, but zeros may be written over what is written: nRF52, nRF53 and most SPI flash take that, flash
+    /// with an ECC in each word does not.
+    #[must_use]
+    pub fn overwritable(self) -> Self {
+        Self { overwritable: true, ..self }
+    }
+
+    /// The same flash, but every change is on the disk when the call returns and not only in the system's cache: it
+    /// survives the machine's power cut too, and takes some milliseconds.
+    #[must_use]
+    pub fn durable(self) -> Self {
+        Self { durable: true, ..self }
+    }
+
     /// A copy of the content and the wear in RAM, with power on and nothing counted: the same state once more for
     /// another cut.
     #[must_use]
     pub fn copy(&self) -> Self {
-        Self { blocks: self.blocks.clone(), ..Self::in_memory_of(0) }
+        Self { blocks: self.blocks.clone(), overwritable: self.overwritable, ..Self::in_memory_of(0) }
     }
 
     /// The shape.
@@ -210,19 +228,28 @@ impl<const BLOCK: usize, const WORD: usize> Flash<BLOCK, WORD> {
         Ok(())
     }
 
-    /// Writes whole words, all of which must be erased.
+    /// Writes whole words, all of which must be erased, or be given zeros on [`Self::overwritable`] flash.
     pub fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), FlashError> {
         self.check(address, bytes.len(), WORD)?;
         let mut before = vec![0; bytes.len()];
         self.copy_out(address, &mut before);
-        if let Some(word) = before.chunks(WORD).position(|word| word.iter().any(|cell| *cell != ERASED)) {
+        let refused = |(before, after): (&[u8], &[u8])| {
+            let zeroed = self.overwritable && after.iter().all(|byte| *byte == 0);
+            !zeroed && before.iter().any(|cell| *cell != ERASED)
+        };
+        if let Some(word) = before.chunks(WORD).zip(bytes.chunks(WORD)).position(refused) {
             return Err(FlashError::NotErased { address: address + (word * WORD) as u32 });
         }
         let gate = self.power.pass();
         let after = match gate {
             Gate::Open | Gate::CutAfter => bytes.to_vec(),
             Gate::CutBefore => return Err(FlashError::PowerLost),
-            Gate::Torn(seed) => power::torn_write(seed, bytes, WORD),
+            // A write only ever clears bits.
+            Gate::Torn(seed) => power::torn_write(seed, bytes, WORD)
+                .iter()
+                .zip(&before)
+                .map(|(torn, was)| torn & was)
+                .collect(),
         };
         self.store(address, &after)?;
         self.operations.writes += 1;
@@ -297,7 +324,8 @@ impl<const BLOCK: usize, const WORD: usize> Flash<BLOCK, WORD> {
     /// Puts `bytes` in place, in the file first: where that fails, the flash in RAM is as before. The range is checked.
     fn store(&mut self, address: u32, bytes: &[u8]) -> Result<(), FlashError> {
         if let Some(file) = &self.file {
-            file::write_at(file, address, bytes).map_err(|error| FlashError::File(error.kind()))?;
+            file::write_at(file, address, bytes, self.durable)
+                .map_err(|error| FlashError::File(error.kind()))?;
         }
         let mut at = address as usize;
         let mut rest = bytes;

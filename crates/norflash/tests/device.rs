@@ -1,14 +1,28 @@
 //! The device itself on the store: power is cut at every write and erase of its start and of its shutdown. Then it
 //! starts again, its boot number has never been used before, and every sample that was stored completely is still
 //! there. R-DATA-INTACT.
+//!
+//! The identity is one that never changes, in a vault that holds nothing but constants: identities that change are
+//! another test's.
 
 use device::platform::BACKLOG_SLOTS;
-use device::{BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeyValue, StorageError, Uptime};
+use device::provisioning::{Development, adopt};
+use device::vault::Statement;
+use device::{
+    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeySlot, KeyValue, StorageError, Uptime,
+    Vault, VaultError,
+};
 use fastrand::Rng;
 use norflash::{Cut, Flash, Store};
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::hazmat::PrehashSigner;
 use protocol::config::{Draft, SAMPLE_PERIOD};
-use protocol::{Batch, DeviceId, EpochMillis, Measurement, ResetCause};
+use protocol::document::{Certificates, KeyUse};
+use protocol::{Batch, DeviceId, EpochMillis, Measurement, PublicKey, ResetCause, Signature};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
+use time::OffsetDateTime;
 
 /// Boot and sequence number of a sample.
 type Sample = (u32, u32);
@@ -40,6 +54,48 @@ impl KeyValue for Recorder<'_> {
 impl Entropy for Recorder<'_> {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), EntropyError> {
         buffer.fill(0x5A);
+        Ok(())
+    }
+}
+
+/// The private key of every slot for `usage`.
+const fn scalar(usage: KeyUse) -> [u8; 32] {
+    match usage {
+        KeyUse::Identity => [0x21; 32],
+        KeyUse::Tls => [0x22; 32],
+    }
+}
+
+fn signing_key(usage: KeyUse) -> SigningKey {
+    SigningKey::from_slice(&scalar(usage)).expect("a scalar")
+}
+
+fn public_key(usage: KeyUse) -> PublicKey {
+    PublicKey::new(signing_key(usage).verifying_key().to_sec1_point(false).as_bytes()).expect("a point")
+}
+
+/// Both keys are in the first slot, before the device has an identity and for ever after.
+impl Vault for Recorder<'_> {
+    fn generate(&mut self, slot: KeySlot, usage: KeyUse) -> Result<PublicKey, VaultError> {
+        self.public_key(slot, usage)?.ok_or(VaultError::Entropy)
+    }
+
+    fn import(&mut self, slot: KeySlot, usage: KeyUse, given: &[u8; 32]) -> Result<PublicKey, VaultError> {
+        assert_eq!(*given, scalar(usage));
+        self.generate(slot, usage)
+    }
+
+    fn public_key(&mut self, slot: KeySlot, usage: KeyUse) -> Result<Option<PublicKey>, VaultError> {
+        Ok((slot == KeySlot::ALL[0]).then(|| public_key(usage)))
+    }
+
+    fn sign(&mut self, _: KeySlot, statement: &Statement) -> Result<Signature, VaultError> {
+        let signature: Result<p256::ecdsa::Signature, _> =
+            signing_key(statement.usage()).sign_prehash(statement.digest());
+        Ok(Signature::normalised(&signature.expect("signs").to_bytes()).expect("a signature"))
+    }
+
+    fn wipe(&mut self, _: KeySlot) -> Result<(), VaultError> {
         Ok(())
     }
 }
@@ -120,13 +176,61 @@ fn live(flash: &mut Flash, readings: u32) -> Life {
     life
 }
 
+fn certificate(name: &str, is_ca: IsCa) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = is_ca;
+    let date = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("a date");
+    (params.not_before, params.not_after) = (date(1_790_000_000), date(2_100_000_000));
+    params
+}
+
+/// The device's certificate and the root that has signed it. Made once, for no two are the same.
+fn certificates() -> &'static (Vec<u8>, Vec<u8>) {
+    struct Subject(PublicKey);
+    impl rcgen::PublicKeyData for Subject {
+        fn der_bytes(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+
+        fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+            &rcgen::PKCS_ECDSA_P256_SHA256
+        }
+    }
+
+    static MADE: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+        let ca = certificate("root", IsCa::Ca(BasicConstraints::Unconstrained));
+        let root = ca.self_signed(&key).expect("signs").der().to_vec();
+        let mut leaf = certificate("dev-1", IsCa::ExplicitNoCa);
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let issuer = rcgen::Issuer::new(ca, key);
+        let leaf = leaf.signed_by(&Subject(public_key(KeyUse::Tls)), &issuer).expect("signs");
+        (leaf.der().to_vec(), root)
+    })
+}
+
+/// Gives a blank device identity and configuration.
+fn provision(flash: &mut Flash) {
+    let mut recorder = Recorder { store: Store::open(flash).expect("a store"), stored: BTreeSet::new() };
+    let id = DeviceId::new("dev-1").expect("valid");
+    let draft = Draft::new(id, "broker.example", "time.example").expect("valid");
+    let (leaf, root) = certificates();
+    let development = Development {
+        chain: Certificates(heapless::Vec::from_slice(&[leaf.as_slice()]).expect("room")),
+        roots: Certificates(heapless::Vec::from_slice(&[root.as_slice()]).expect("room")),
+        configuration: &draft.check().expect("valid"),
+        tls: &scalar(KeyUse::Tls),
+    };
+    adopt(&mut recorder, &development).expect("a valid identity");
+}
+
 /// Flash of a device that has had some lives: batches of two boots wait, the first of them are delivered.
 fn aged(blocks: u16, lives: u32) -> Flash {
     let mut flash = Flash::in_memory_of(blocks);
-    let mut store = Store::open(&mut flash).expect("a store");
-    let id = DeviceId::new("dev-1").expect("valid");
-    let draft = Draft::new(id, "broker.example", "time.example").expect("valid");
-    device::config::store(&mut store, &draft.check().expect("valid")).expect("room");
+    provision(&mut flash);
     for _ in 0..lives {
         live(&mut flash, 300);
         let mut store = Store::open(&mut flash).expect("a store");

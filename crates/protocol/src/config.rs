@@ -2,7 +2,7 @@
 //! where it is stored or whether it is in force. R-CONF.
 //!
 //! ```json
-//! {"v":1,"number":1,"id":"dev-1","host":"broker.example","port":8883,"keep_alive_s":60,
+//! {"v":1,"number":1,"id":"dev-1","host":"broker.example","port":8883,"keep_alive_s":60,"auth":"certificate",
 //!  "time_servers":["time.example","10.0.0.1:1123"],"sample_period_ms":10000,"report_period_ms":60000}
 //! ```
 
@@ -11,11 +11,12 @@ mod raw;
 use crate::endpoint::check_host;
 pub use crate::endpoint::{Endpoint, HOST_MAX, Host, HostError};
 use crate::json::{self, EncodeError};
+use crate::reason::named;
 use crate::{DeviceId, DeviceIdError, PROTOCOL_VERSION};
 use core::fmt;
 use heapless::{String, Vec};
 use raw::RawVisitor;
-use serde::{Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest configuration in bytes: four time servers of full length, the host, and the rest below 300.
 pub const CONFIGURATION_BYTES_MAX: usize = 768;
@@ -100,6 +101,14 @@ impl Bound {
     }
 }
 
+named! {
+    /// What a device proves itself with to the service. R-TLS-CLIENT.
+    Authentication {
+        Certificate = "certificate", "a TLS client certificate";
+        Token = "token", "a token signed with its identity key, in the password of MQTT's CONNECT";
+    }
+}
+
 /// Longest field name in an error, in bytes.
 pub const FIELD_NAME_MAX: usize = 40;
 
@@ -161,6 +170,8 @@ pub enum ConfigurationError {
         /// The field.
         field: &'static str,
     },
+    /// `auth` is no [`Authentication`].
+    BadAuthentication,
     /// No time server, or more than [`TIME_SERVERS_MAX`].
     TimeServers(usize),
     /// A time server is there twice.
@@ -202,6 +213,7 @@ impl fmt::Display for ConfigurationError {
             Self::BadPort { field } => {
                 write!(f, "{field}: what follows the ':' must be a port from 1 to 65535")
             }
+            Self::BadAuthentication => f.write_str("auth must be \"certificate\" or \"token\""),
             Self::TimeServers(n) => {
                 write!(f, "time_servers has {n} entries; it must have from 1 to {TIME_SERVERS_MAX}")
             }
@@ -241,6 +253,8 @@ pub struct Draft {
     pub port: u32,
     /// MQTT keep-alive in seconds.
     pub keep_alive_s: u32,
+    /// What the device proves itself with to the service.
+    pub auth: Authentication,
     /// Time servers in the order in which they are asked.
     pub time_servers: Vec<Endpoint, TIME_SERVERS_MAX>,
     /// Milliseconds between two samples.
@@ -262,6 +276,7 @@ impl Draft {
             host,
             port: PORT.default,
             keep_alive_s: KEEP_ALIVE.default,
+            auth: Authentication::Certificate,
             time_servers,
             sample_period_ms: SAMPLE_PERIOD.default,
             report_period_ms: REPORT_PERIOD.default,
@@ -343,13 +358,14 @@ impl Configuration {
 impl Serialize for Draft {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut object = serializer.serialize_struct("Configuration", 9)?;
+        let mut object = serializer.serialize_struct("Configuration", 10)?;
         object.serialize_field("v", &PROTOCOL_VERSION)?;
         object.serialize_field("number", &self.number)?;
         object.serialize_field("id", &self.id)?;
         object.serialize_field("host", &self.host)?;
         object.serialize_field("port", &self.port)?;
         object.serialize_field("keep_alive_s", &self.keep_alive_s)?;
+        object.serialize_field("auth", &self.auth)?;
         object.serialize_field("time_servers", &self.time_servers)?;
         object.serialize_field("sample_period_ms", &self.sample_period_ms)?;
         object.serialize_field("report_period_ms", &self.report_period_ms)?;

@@ -1,7 +1,14 @@
 //! What a fuzzer does with arbitrary bytes: the bodies of the fuzz targets, also run as tests over the committed seeds.
 //! Each panics where a promise of a decoder is broken.
 
-use crate::{Batch, Configuration, Hello, State, Topic, config, hello, state, telemetry};
+mod signed;
+
+pub use signed::{document, envelope, frames, message};
+
+use crate::{
+    Batch, Configuration, EpochMillis, Hello, PublicKey, Signature, State, Topic, config, document, hello,
+    key, state, telemetry, token, x509,
+};
 
 /// What was accepted must be written and read back as the same.
 pub fn batch(bytes: &[u8]) {
@@ -49,14 +56,68 @@ pub fn topic(bytes: &[u8]) {
     }
 }
 
+/// A request that was accepted is byte for byte what is written for its id, its key and its signature.
+pub fn csr(bytes: &[u8]) {
+    if let Ok(request) = x509::Csr::decode(bytes) {
+        // The tail of the request is its signature in DER, of 64 to 72 bytes.
+        let signature = (64..=72).find_map(|len| {
+            let tail = bytes.get(bytes.len().checked_sub(len)?..)?;
+            let signature = p256::ecdsa::Signature::from_der(tail).ok()?;
+            Signature::new(&signature.to_bytes()).ok()
+        });
+        let mut buffer = [0; document::CSR_BYTES_MAX];
+        let sign = |_: &key::Digest| signature.ok_or(());
+        if let Ok(len) = x509::encode_csr(&request.id, &request.key, &mut buffer, sign) {
+            assert_eq!(buffer.get(..len), Some(bytes));
+        }
+    }
+}
+
+/// Every question to a certificate that was accepted has an answer.
+pub fn certificate(bytes: &[u8]) {
+    if let Ok(certificate) = x509::Certificate::decode(bytes) {
+        assert!(certificate.not_before() <= certificate.not_after());
+        assert!(!certificate.subject().is_empty() && !certificate.issuer().is_empty());
+        assert!(
+            certificate.path_len().is_none() || !certificate.for_client_auth() || certificate.is_authority()
+        );
+        let _either = certificate.is_signed_by(&certificate.public_key());
+    }
+}
+
+/// A token that was accepted lives, and no longer than it may. The key is the one that the seeds are signed with.
+pub fn token(bytes: &[u8]) {
+    const SEEDS_KEY: [u8; key::PUBLIC_KEY_BYTES] = [
+        0x04, 0x1e, 0x18, 0x53, 0x2f, 0xd4, 0x75, 0x4c, 0x02, 0xf3, 0x04, 0x1d, 0x9c, 0x75, 0xce, 0xb3, 0x3b,
+        0x83, 0xff, 0xd8, 0x1a, 0xc7, 0xce, 0x4f, 0xe8, 0x82, 0xcc, 0xb1, 0xc9, 0x8b, 0xc5, 0x89, 0x6e, 0xa4,
+        0x6c, 0x31, 0x1c, 0x4e, 0x2f, 0xf4, 0x0d, 0xd9, 0x6a, 0x36, 0x53, 0xe6, 0xe4, 0x54, 0x45, 0xd3, 0x2d,
+        0xfe, 0x48, 0x6e, 0xce, 0xd7, 0x5c, 0x7a, 0x90, 0xc6, 0xa1, 0x88, 0x81, 0xc0, 0xa3,
+    ];
+    const SEEDS_TIME: EpochMillis = EpochMillis::from_seconds(1_795_000_000);
+    let key = PublicKey::new(&SEEDS_KEY).expect("a point");
+    if let Ok(text) = core::str::from_utf8(bytes)
+        && let Ok(token) = token::verify(text, &key, "broker.example", SEEDS_TIME)
+    {
+        assert!(token.issued_s() < token.expires_s());
+        assert!(token.expires_s() - token.issued_s() <= token::LIFE_S_MAX);
+    }
+}
+
 /// A fuzz target's body.
 pub type Target = fn(&[u8]);
 
 /// Every body by its name, as the fuzz targets and the folders of their seeds are called.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("batch", batch),
     ("hello", hello),
     ("state", state),
     ("configuration", configuration),
     ("topic", topic),
+    ("csr", csr),
+    ("certificate", certificate),
+    ("token", token),
+    ("envelope", envelope),
+    ("document", document),
+    ("message", message),
+    ("frames", frames),
 ];

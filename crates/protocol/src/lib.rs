@@ -8,24 +8,34 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod config;
+pub mod document;
 mod endpoint;
 pub mod fuzz;
 pub mod hello;
 pub mod id;
+pub mod identity_state;
 mod json;
+pub mod key;
 mod name;
+pub mod provisioning;
 pub mod reason;
+pub mod signed;
 pub mod state;
+mod strict;
 pub mod telemetry;
 pub mod time;
+pub mod token;
 pub mod topic;
+pub mod x509;
 
 pub use config::{Configuration, ConfigurationError, Endpoint};
 pub use hello::{Hello, PreviousBoot};
 pub use id::{DeviceId, DeviceIdError};
+pub use identity_state::IdentityState;
 pub use json::{DecodeError, EncodeError};
+pub use key::{KeyId, PublicKey, Signature};
 pub use name::{NAME_MAX, Name, NameError};
-pub use reason::{Failure, ResetCause};
+pub use reason::{Failure, Refusal, ResetCause};
 pub use state::{ClockQuality, State};
 pub use telemetry::{Batch, Measurement, Sample, SensorFault};
 pub use time::EpochMillis;

@@ -84,6 +84,29 @@ named! {
     }
 }
 
+named! {
+    /// Why a document was refused. Nothing of it takes effect.
+    Refusal {
+        Malformed = "malformed", "it is no COSE_Sign1 in deterministic CBOR with exactly the headers that are wanted";
+        Algorithm = "algorithm", "it is signed with another algorithm than ES256";
+        ContentType = "content_type", "its content type is unknown or does not belong on this topic";
+        UnknownKey = "unknown_key", "it is signed with a key that this device does not know";
+        WrongAuthority = "wrong_authority", "it is signed with the key of an authority that has no power over this";
+        Signature = "signature", "its signature is wrong";
+        Payload = "payload", "its payload is not what its content type promises";
+        OtherDevice = "other_device", "it is for another device";
+        OtherGroup = "other_group", "it is for another group";
+        Audience = "audience", "it must be for one device alone";
+        Replayed = "replayed", "its number was already used";
+        Older = "older", "its number is lower than the one in force";
+        TooLong = "too_long", "it is longer than the device can hold";
+        Unexpected = "unexpected", "the device did not ask for it or cannot use it in its present state";
+        Certificate = "certificate", "a certificate in it does not fit the device's key, its id, the time or the roots";
+        Configuration = "configuration", "the configuration in it is not valid";
+        Storage = "storage", "the device could not store it";
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +118,9 @@ mod tests {
         }
         for cause in ResetCause::ALL {
             assert_eq!(ResetCause::from_wire(cause.as_str()), Some(*cause));
+        }
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::from_wire(refusal.as_str()), Some(*refusal));
         }
         assert_eq!(Failure::from_wire("no_such_name"), None);
     }

@@ -23,19 +23,42 @@ pub enum Channel {
     State,
     /// Device to service: samples ([`crate::Batch`]).
     Telemetry,
-    /// Service to device, retained: the configuration that is wanted.
+    /// Device to service, retained: how its identity and trust are ([`crate::IdentityState`]).
+    IdentityState,
+    /// Device to service: a request for a certificate, signed ([`crate::document::RenewalRequest`]).
+    IdentityRequest,
+    /// Service to device, retained: the configuration that is wanted, signed ([`crate::Configuration`]).
     ConfigDesired,
-    /// Service to device: one command.
+    /// Service to device, retained: the roots that are wanted, signed ([`crate::document::RootList`]).
+    RootsDesired,
+    /// Service to device, retained: a new authority's key, signed ([`crate::document::AuthorityKey`]).
+    AuthorityDesired,
+    /// Service to device, retained: the answer to a request, signed ([`crate::document::IdentityCertificate`]).
+    IdentityDesired,
+    /// Service to device: one command, signed ([`crate::document::RotateCommand`], [`crate::document::Retirement`]).
     Command,
 }
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Self; 5] =
-        [Self::Hello, Self::State, Self::Telemetry, Self::ConfigDesired, Self::Command];
+    pub const ALL: [Self; 10] = [
+        Self::Hello,
+        Self::State,
+        Self::Telemetry,
+        Self::IdentityState,
+        Self::IdentityRequest,
+        Self::ConfigDesired,
+        Self::RootsDesired,
+        Self::AuthorityDesired,
+        Self::IdentityDesired,
+        Self::Command,
+    ];
+
+    /// What a device subscribes to, below its own prefix.
+    pub const SUBSCRIPTIONS: [&str; 2] = ["+/desired", "command"];
 
     /// Length of the longest channel name in bytes.
-    pub const MAX_LEN: usize = 14;
+    pub const MAX_LEN: usize = 17;
 
     /// The levels below the device's prefix.
     pub const fn as_str(self) -> &'static str {
@@ -43,7 +66,12 @@ impl Channel {
             Self::Hello => "hello",
             Self::State => "state",
             Self::Telemetry => "telemetry",
+            Self::IdentityState => "identity/state",
+            Self::IdentityRequest => "identity/request",
             Self::ConfigDesired => "config/desired",
+            Self::RootsDesired => "roots/desired",
+            Self::AuthorityDesired => "authority/desired",
+            Self::IdentityDesired => "identity/desired",
             Self::Command => "command",
         }
     }
@@ -89,6 +117,17 @@ pub fn topic(device: &DeviceId, channel: Channel) -> TopicText {
     text
 }
 
+/// What `device` subscribes to: every topic on which the service speaks to it.
+pub fn subscriptions(device: &DeviceId) -> [TopicText; 2] {
+    Channel::SUBSCRIPTIONS.map(|filter| {
+        let mut text = TopicText::new();
+        // No filter is longer than the longest channel: the test below holds it to that.
+        let fits = write!(text, "{ROOT}/{device}/{filter}").is_ok();
+        debug_assert!(fits);
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +138,10 @@ mod tests {
         let device = DeviceId::new("12345678901234567890123456789012").unwrap();
         let longest = Channel::ALL.into_iter().map(|c| topic(&device, c).len()).max();
         assert_eq!(longest, Some(TOPIC_MAX));
+        assert!(
+            subscriptions(&device)[0].ends_with("/+/desired")
+                && subscriptions(&device)[1].ends_with("/command")
+        );
     }
 
     #[test]
@@ -123,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_topic_reads_back_as_written(id in "[A-Za-z0-9_-]{1,32}", channel in 0usize..5) {
+        fn a_topic_reads_back_as_written(id in "[A-Za-z0-9_-]{1,32}", channel in 0usize..Channel::ALL.len()) {
             let topic = Topic { device: DeviceId::new(&id).unwrap(), channel: Channel::ALL[channel] };
             prop_assert_eq!(Topic::decode(&topic.encode()), Some(topic));
         }

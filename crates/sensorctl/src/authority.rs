@@ -5,11 +5,19 @@
 //! All keys are ECDSA P-256. The authority's name is derived from its key, so that the key alone tells the issuer's
 //! name.
 
-use crate::folder::{self, FolderError, NewFolder};
+pub mod crl;
+mod error;
+pub mod issue;
+
+pub use error::AuthorityError;
+pub use issue::Issued;
+
+use crate::folder::{self, NewFolder};
+use crate::signer::{Home, Signer, SignerError};
 use protocol::id::OPERATOR;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -31,6 +39,9 @@ pub const BACKDATED_S: u64 = 86_400;
 /// Days for which any certificate other than the root may be valid.
 pub const DAYS_MAX: u32 = 398;
 
+/// Name of the root's private key: `ca.key`, or `ca.pkcs11.json` where a token holds it.
+const ROOT_SIGNER: &str = "ca";
+
 /// Names of the files in the authority's folder.
 pub mod file {
     /// The root's private key.
@@ -45,81 +56,8 @@ pub mod file {
     pub const OPERATOR_KEY: &str = "operator.key";
     /// The operator's certificate.
     pub const OPERATOR: &str = "operator.crt";
-}
-
-/// Why the authority cannot be made or used.
-#[derive(Debug)]
-pub enum AuthorityError {
-    /// Its folder or a file in it.
-    Folder(FolderError),
-    /// There is an authority in the folder.
-    Exists(PathBuf),
-    /// There is no authority in the folder.
-    Missing(PathBuf),
-    /// A key or certificate in the folder cannot be used: the file, and why.
-    Unusable(PathBuf, String),
-    /// The root certificate does not belong to the root key, or this tool did not make it.
-    Foreign(PathBuf),
-    /// The root certificate ends before the certificate that is to be issued would.
-    EndsBefore(PathBuf, u32),
-    /// A host name is none.
-    BadHost(String),
-    /// No host name, or a number of days that is not allowed.
-    BadArgument(String),
-    /// A key or certificate could not be made.
-    Making(rcgen::Error),
-}
-
-impl fmt::Display for AuthorityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(error) => error.fmt(f),
-            Self::Exists(path) => write!(
-                f,
-                "{} already holds an authority; it was left as it is: choose another folder, or move this one away \
-                 if every device that trusts it may be given up",
-                path.display()
-            ),
-            Self::Missing(path) => write!(
-                f,
-                "{} holds no authority ({} is missing): make one with `sensorctl ca init --out {}`",
-                path.display(),
-                file::ROOT_KEY,
-                path.display()
-            ),
-            Self::Unusable(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
-            Self::Foreign(path) => write!(
-                f,
-                "{} does not belong to the {} beside it, or was not made by `sensorctl ca init`",
-                path.display(),
-                file::ROOT_KEY
-            ),
-            Self::EndsBefore(path, days) => write!(
-                f,
-                "{} is not valid for the whole of the next {days} days: ask for fewer days or make a new authority",
-                path.display()
-            ),
-            Self::BadHost(name) => {
-                write!(f, "{name:?} is no host name and no IP address: give it as clients will dial it")
-            }
-            Self::BadArgument(text) => f.write_str(text),
-            Self::Making(error) => write!(f, "a certificate could not be made: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for AuthorityError {}
-
-impl From<FolderError> for AuthorityError {
-    fn from(error: FolderError) -> Self {
-        Self::Folder(error)
-    }
-}
-
-impl From<rcgen::Error> for AuthorityError {
-    fn from(error: rcgen::Error) -> Self {
-        Self::Making(error)
-    }
+    /// The list of revoked certificates.
+    pub const CRL: &str = "ca.crl";
 }
 
 /// A private key and the certificate for it, both as PEM.
@@ -138,7 +76,7 @@ impl fmt::Debug for Credentials {
 
 /// An authority that can issue certificates.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, Signer>,
     root: String,
     path: PathBuf,
     verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>,
@@ -151,23 +89,28 @@ enum Use {
 }
 
 /// Makes an authority with credentials for a broker that is dialled by one of `hosts` (names or IP addresses) and for
-/// the operator, valid for `days`, in `folder`.
+/// the operator, valid for `days`, in `folder`. Its key lies in a file.
 pub fn init(folder: &Path, hosts: &[String], days: u32) -> Result<(), AuthorityError> {
+    init_in(&Home::Files, folder, hosts, days)
+}
+
+/// The same with the authority's key in the place that `home` names.
+pub fn init_in(home: &Home, folder: &Path, hosts: &[String], days: u32) -> Result<(), AuthorityError> {
     check_days(days)?;
     let names = hosts.iter().map(|host| subject_name(host)).collect::<Result<Vec<_>, _>>()?;
     if names.is_empty() {
         return Err(AuthorityError::BadArgument("the broker needs at least one host name".into()));
     }
-    if folder.join(file::ROOT_KEY).exists() {
+    if folder.join(file::ROOT).exists() || folder.join(file::ROOT_KEY).exists() {
         return Err(AuthorityError::Exists(folder.to_owned()));
     }
     let new = NewFolder::begin(folder)?;
-    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    let key = Signer::make(&new, ROOT_SIGNER, home)?;
     let now = SystemTime::now();
     let mut params = root_params(&key);
     (params.not_before, params.not_after) = validity(now, ROOT_DAYS);
-    let root = params.self_signed(&key)?.pem();
-    new.private(file::ROOT_KEY, &key.serialize_pem())?;
+    params.serial_number = Some(serial()?);
+    let root = params.self_signed(&key).map_err(|error| named(&key, error))?.pem();
     new.public(file::ROOT, root.as_bytes())?;
     let authority = Authority::from_parts(key, root, folder.join(file::ROOT))?;
     let broker = authority.issue("broker", Use::Server(names), days, now)?;
@@ -179,25 +122,29 @@ pub fn init(folder: &Path, hosts: &[String], days: u32) -> Result<(), AuthorityE
     Ok(new.publish()?)
 }
 
+/// Issues a client certificate of the authority in `ca` for the operator's program `common_name` into the new folder `out`.
+pub fn issue_operator_in(ca: &Path, common_name: &str, days: u32, out: &Path) -> Result<(), AuthorityError> {
+    let issued = Authority::open(ca)?.issue_client(common_name, days)?;
+    let new = NewFolder::begin(out)?;
+    new.private(file::OPERATOR_KEY, &issued.key)?;
+    new.public(file::OPERATOR, issued.chain.as_bytes())?;
+    Ok(new.publish()?)
+}
+
 impl Authority {
     /// Opens the authority in `folder` and checks that its root certificate belongs to its key.
     pub fn open(folder: &Path) -> Result<Self, AuthorityError> {
-        let key_path = folder.join(file::ROOT_KEY);
-        if !key_path.exists() {
-            return Err(AuthorityError::Missing(folder.to_owned()));
-        }
-        let key = KeyPair::from_pem(&folder::read(&key_path)?)
-            .map_err(|error| AuthorityError::Unusable(key_path.clone(), error.to_string()))?;
-        if !key.is_compatible(&rcgen::PKCS_ECDSA_P256_SHA256) {
-            let why = "it is no ECDSA P-256 key".to_owned();
-            return Err(AuthorityError::Unusable(key_path, why));
-        }
+        let key = Signer::open(folder, ROOT_SIGNER).map_err(|error| match error {
+            SignerError::Missing(..) => AuthorityError::Missing(folder.to_owned()),
+            SignerError::Unusable(path, why) => AuthorityError::Unusable(path, why),
+            error => AuthorityError::Signer(error),
+        })?;
         let root_path = folder.join(file::ROOT);
         let root = folder::read(&root_path)?;
         Self::from_parts(key, root, root_path)
     }
 
-    fn from_parts(key: KeyPair, root: String, path: PathBuf) -> Result<Self, AuthorityError> {
+    fn from_parts(key: Signer, root: String, path: PathBuf) -> Result<Self, AuthorityError> {
         let unusable = |why: String| AuthorityError::Unusable(path.clone(), why);
         let certificate =
             CertificateDer::from_pem_slice(root.as_bytes()).map_err(|error| unusable(error.to_string()))?;
@@ -243,7 +190,9 @@ impl Authority {
             }
             Use::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        params.serial_number = Some(serial()?);
+        let signed = params.signed_by(&key, &self.issuer);
+        let certificate = signed.map_err(|error| named(self.issuer.key(), error))?;
         self.check_root(days, now)?;
         if client {
             self.check(certificate.der(), now).map_err(|_| AuthorityError::Foreign(self.path.clone()))?;
@@ -278,7 +227,7 @@ impl Authority {
 }
 
 /// What is fixed in a root certificate: all but the dates.
-fn root_params(key: &KeyPair) -> CertificateParams {
+fn root_params(key: &impl PublicKeyData) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut name = String::from("Sensor test authority ");
     for byte in params.key_identifier(key).iter().take(8) {
@@ -290,6 +239,19 @@ fn root_params(key: &KeyPair) -> CertificateParams {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// A serial number that nobody can guess: 128 random bits, the first one never 0, so that it is positive and 16 bytes long.
+fn serial() -> Result<SerialNumber, AuthorityError> {
+    let mut bytes = [0; 16];
+    crate::signer::random(&mut bytes)?;
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// What was wrong with the key, where rcgen only knows that something was.
+fn named(key: &Signer, error: rcgen::Error) -> AuthorityError {
+    key.failure().map_or(AuthorityError::Making(error), AuthorityError::Signer)
 }
 
 fn common_name(name: &str) -> DistinguishedName {

@@ -1,8 +1,15 @@
 //! The command line: arguments in, exit code and message out. One file for each area of work; what they do lies in the
 //! library's other modules.
 
+mod authority;
 mod ca;
 mod device;
+mod document;
+mod provision;
+mod registry;
+mod renew;
+mod revoke;
+mod shared;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -20,10 +27,31 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Area {
+    /// The keys of the powers over devices: firmware, configuration, trust anchors, factory
+    Authority(authority::Authority),
     /// The test authority: certificates for a broker, an operator and devices
     Ca(ca::Ca),
     /// Devices: enrolment for simulators and development boards
     Device(device::Device),
+    /// Give blank devices on serial lines their identity, all lines at once
+    ///
+    /// Each device makes its keys itself and asks for its certificates; what it gets is signed with the factory's key,
+    /// checked by the device as a whole and committed at once. No secret leaves a device or is written here. A run that was
+    /// cut is repeated: a device that had committed is registered, any other begins anew with its id.
+    Provision(provision::Provision),
+    /// Sign documents for devices in service: roots, new keys of the powers, commands, configurations
+    Document(document::Document),
+    /// Answer devices that ask for a certificate for new keys
+    ///
+    /// Connects as the operator and listens to every device's identity/request. A request is granted where it is signed with
+    /// an identity of that device in the registry; the new one is in the registry before the device hears of it, so both are
+    /// valid until one is revoked. Everything else is refused by name. Ctrl-C ends it; the broker keeps requests until it
+    /// runs again.
+    Renew(renew::Renew),
+    /// End identities of devices, and tell what the service needs to know of it
+    Revoke(revoke::Revoke),
+    /// The registry of devices and their identities
+    Registry(registry::Registry),
     /// What devices send: live, verified, with every loss and duplicate counted
     ///
     /// A screen on a terminal, lines elsewhere; a summary at the end. Connects with the operator's certificate over
@@ -62,8 +90,14 @@ fn say(line: impl Display) -> Result<(), Failure> {
 /// Does what the arguments say and reports failure on stderr.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.area {
+        Area::Authority(arguments) => arguments.run().map(|()| 0),
         Area::Ca(arguments) => arguments.run().map(|()| 0),
         Area::Device(arguments) => arguments.run().map(|()| 0),
+        Area::Provision(arguments) => arguments.run(),
+        Area::Document(arguments) => arguments.run().map(|()| 0),
+        Area::Renew(arguments) => arguments.run().map(|()| 0),
+        Area::Revoke(arguments) => arguments.run().map(|()| 0),
+        Area::Registry(arguments) => arguments.run().map(|()| 0),
         Area::Watch(arguments) => arguments.run(),
     };
     match done {

@@ -4,7 +4,7 @@
 
 use crate::authority::{Authority, AuthorityError, Credentials};
 use crate::folder::{self, FolderError, NewFolder};
-use protocol::config::{CONFIGURATION_BYTES_MAX, SNTP_PORT};
+use protocol::config::{Authentication, CONFIGURATION_BYTES_MAX, SNTP_PORT};
 use protocol::{Configuration, ConfigurationError, DeviceId, DeviceIdError, Endpoint};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -96,6 +96,8 @@ pub struct Wanted {
     pub report_period_ms: Option<u32>,
     /// MQTT keep-alive in seconds.
     pub keep_alive_s: Option<u32>,
+    /// How the device proves to the service who it is.
+    pub auth: Option<Authentication>,
 }
 
 impl Wanted {
@@ -113,6 +115,7 @@ impl Wanted {
         }
         draft.port = self.port.unwrap_or(draft.port);
         draft.keep_alive_s = self.keep_alive_s.unwrap_or(draft.keep_alive_s);
+        draft.auth = self.auth.unwrap_or(draft.auth);
         draft.sample_period_ms = self.sample_period_ms.unwrap_or(draft.sample_period_ms);
         draft.report_period_ms = self.report_period_ms.unwrap_or(draft.report_period_ms);
         draft.check()

@@ -41,7 +41,7 @@ impl fmt::Display for FolderError {
 
 impl std::error::Error for FolderError {}
 
-fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+pub(crate) fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     move |error| FolderError::Io { verb, path: path.to_owned(), error }
 }
 
@@ -63,7 +63,9 @@ pub fn read(path: &Path) -> Result<String, FolderError> {
 /// Writes `bytes` to `path` whole or not at all; replaces what is there.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let partial = beside(path)?;
-    let written = write_new(&partial, bytes, PUBLIC).and_then(|()| fs::rename(&partial, path));
+    let written = write_new(&partial, bytes, PUBLIC)
+        .and_then(|()| fs::rename(&partial, path))
+        .and_then(|()| sync_parent(path));
     written.map_err(|error| {
         // The error that counts is the first one; the partial file is of no use to anyone.
         let _ = fs::remove_file(&partial);
@@ -71,10 +73,27 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     })
 }
 
+/// Takes the lock that the file `path` stands for, which is made where it does not exist; waits for whoever has it. It is
+/// given back when the file is closed, by a process that was killed too.
+pub fn lock(path: &Path) -> Result<File, FolderError> {
+    let open = || {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(PUBLIC).open(path)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    open().map_err(io_error("lock", path))
+}
+
 /// Mode of a file with a private key.
 const PRIVATE: u32 = 0o600;
 /// Mode of any other file.
 const PUBLIC: u32 = 0o644;
+
+/// Makes the names in the folder of `path` durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
+}
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
@@ -147,9 +166,7 @@ impl NewFolder {
             _ => io_error("make", &self.place)(error),
         })?;
         self.published = true;
-        let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_error("write", parent))
+        sync_parent(&self.place).map_err(io_error("write", &self.place))
     }
 }
 

@@ -1,11 +1,21 @@
-//! The factory and the operator of a fleet: certificates of a test authority, enrolment of devices, and watching what
-//! they send. The binary `sensorctl` is a thin face over this library.
+//! The factory and the operator of a fleet: certificates of a test authority, the keys of the powers over devices,
+//! provisioning and enrolment, signed documents, renewal and revocation, and watching what devices send. The binary
+//! `sensorctl` is a thin face over this library.
 #![forbid(unsafe_code)]
 
 pub mod authority;
 pub mod cli;
+pub mod documents;
 pub mod enrol;
 pub mod folder;
 pub mod ledger;
+pub mod operator;
+pub mod powers;
+pub mod provision;
+pub mod publish;
+pub mod registry;
+pub mod renew;
+pub mod revoke;
 pub mod settings;
+pub mod signer;
 pub mod watch;

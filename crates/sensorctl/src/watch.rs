@@ -141,7 +141,14 @@ impl Watch {
                 self.remember(at, &device, &batch, receipt);
                 Ok(News::Batch(device, batch, receipt))
             }
-            Channel::ConfigDesired | Channel::Command => Err("it is for a device, not from one".to_owned()),
+            Channel::IdentityState | Channel::IdentityRequest => {
+                Err("a watch does not listen to this topic".to_owned())
+            }
+            Channel::ConfigDesired
+            | Channel::RootsDesired
+            | Channel::AuthorityDesired
+            | Channel::IdentityDesired
+            | Channel::Command => Err("it is for a device, not from one".to_owned()),
         }
     }
 

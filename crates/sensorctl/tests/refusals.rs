@@ -185,11 +185,31 @@ fn help_is_there_for_everything() {
         &["device", "enrol", "--help"],
         &["device", "settings", "--help"],
         &["watch", "--help"],
+        &["authority", "init", "--help"],
+        &["provision", "--help"],
+        &["document", "roots", "--help"],
+        &["document", "authority-key", "--help"],
+        &["document", "rotate", "--help"],
+        &["document", "retire", "--help"],
+        &["document", "configuration", "--help"],
+        &["renew", "--help"],
+        &["revoke", "--help"],
+        &["registry", "list", "--help"],
     ] {
         let output = sensorctl(arguments);
         assert!(output.status.success() && output.stdout.len() > 200, "{arguments:?}");
     }
-    for arguments in [&[][..], &["ca"], &["device"]] {
+    for arguments in [
+        &[][..],
+        &["ca"],
+        &["device"],
+        &["authority"],
+        &["provision"],
+        &["document"],
+        &["renew"],
+        &["revoke"],
+        &["registry"],
+    ] {
         assert_eq!(sensorctl(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
@@ -209,4 +229,54 @@ fn bad_arguments_of_a_watch_are_refused() {
     refused(&["watch", "--ca", "/nonexistent"], 1, "cannot read /nonexistent/ca.crt");
     std::fs::write(place.path("ca/operator.key"), "rubbish").expect("written");
     watch(&[], 1, "operator.key cannot be used: it holds no private key in PEM form");
+}
+
+#[test]
+fn keys_of_powers_that_exist_are_kept() {
+    let place = Place::new();
+    let out = place.text("powers");
+    assert!(sensorctl(&["authority", "init", "--out", &out]).status.success());
+    let key = std::fs::read(place.path("powers/anchors.key")).expect("a key");
+    refused(&["authority", "init", "--out", &out], 1, "holds such keys already; they were left as they are");
+    assert_eq!(std::fs::read(place.path("powers/anchors.key")).expect("a key"), key);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(place.path("powers/anchors.key")).expect("a key").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    refused(&["authority", "init", "--out", &out, "--token", "a"], 2, "--pkcs11");
+    refused(&["authority", "init", "--out", &out, "--use-existing"], 2, "--pkcs11");
+}
+
+#[test]
+fn bad_arguments_of_the_operators_commands_are_refused() {
+    let place = Place::new();
+    let (ca, registry) = (place.text("ca"), place.text("registry.jsonl"));
+    refused(
+        &["registry", "list", "--registry", &registry],
+        1,
+        "does not exist: `sensorctl provision` begins it",
+    );
+    refused(
+        &["revoke", "--ca", &ca, "--registry", &registry, "--id", "dev-1"],
+        1,
+        "has never heard of dev-1",
+    );
+    refused(&["revoke", "--registry", &registry], 2, "--ca is missing");
+    let both = ["--keep", "0011223344556677", "--key", "00"];
+    refused(
+        &[&["revoke", "--ca", &ca, "--registry", &registry, "--id", "a"], &both[..]].concat(),
+        2,
+        "--key",
+    );
+    refused(
+        &["revoke", "--ca", &ca, "--registry", &registry, "--id", "a", "--keep", "00"],
+        2,
+        "16 hexadecimal digits",
+    );
+    refused(&["renew", "--registry", &registry, "--authority", &ca], 2, "--ca is missing");
+    refused(
+        &["renew", "--registry", &registry, "--authority", &ca, "--ca", &ca],
+        1,
+        "holds neither configuration.key nor configuration.pkcs11.json: make the keys with `sensorctl authority init`",
+    );
 }

@@ -10,18 +10,29 @@
 //! - Only topics below `device/` are taken; a subscriber gets at most [`IN_FLIGHT_MAX`] retained messages; messages are
 //!   kept in RAM, so that a restart forgets them; it cannot be stopped without ending the process.
 //! - A client certificate with an organisation (O) in its name is put under a tenant; ours have none.
+//!
+//! Devices that log in with tokens have a door of their own: [`tokens`].
+
+pub mod registry;
+pub mod tokens;
+
+use registry::{Registry, RegistryError};
+use tokens::{Door, Gate, Tokens};
 
 use protocol::topic::ROOT;
 use rumqttd::{Broker as Rumqttd, Config, ConnectionSettings, RouterConfig, ServerSettings, TlsConfig};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -38,6 +49,9 @@ pub const PAYLOAD_MAX: usize = 16 * 1024;
 /// Most messages on their way to one client.
 pub const IN_FLIGHT_MAX: usize = 500;
 
+/// Length in bytes of the secret with which the token door comes to rumqttd.
+const SECRET_BYTES: usize = 32;
+
 /// How long the broker may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,6 +66,15 @@ pub enum BrokerError {
         /// Why.
         error: pem::Error,
     },
+    /// Certificate and key do not go together.
+    #[error("the broker's certificate and key cannot be used: {0}")]
+    Certificate(rustls::Error),
+    /// The registry cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// There are no random numbers.
+    #[error("the system gives no random numbers")]
+    Entropy,
     /// The address is taken or not ours.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -72,6 +95,7 @@ pub enum BrokerError {
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    token_address: Option<SocketAddr>,
     ended: oneshot::Receiver<String>,
 }
 
@@ -79,13 +103,25 @@ impl Broker {
     /// Starts a broker with the certificates of the CA folder `ca` on `address` (port 0 takes a free one) and waits
     /// until it listens. Blocks for as long.
     pub fn start(ca: &Path, address: SocketAddr) -> Result<Self, BrokerError> {
+        Self::launch(ca, address, None)
+    }
+
+    /// The same, and lets in devices that log in with a token at a second address.
+    pub fn start_with_tokens(ca: &Path, address: SocketAddr, tokens: Tokens) -> Result<Self, BrokerError> {
+        Self::launch(ca, address, Some(tokens))
+    }
+
+    fn launch(ca: &Path, address: SocketAddr, tokens: Option<Tokens>) -> Result<Self, BrokerError> {
         let path = |name: &str| ca.join(name);
-        check(path(KEY), |path| PrivateKeyDer::from_pem_file(path).map(drop))?;
-        check(path(CHAIN), |path| CertificateDer::from_pem_file(path).map(drop))?;
-        check(path(CA), |path| CertificateDer::from_pem_file(path).map(drop))?;
+        let key = load(path(KEY), |path| PrivateKeyDer::from_pem_file(path))?;
+        let chain =
+            load(path(CHAIN), |path| CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>())?;
+        load(path(CHAIN), |path| CertificateDer::from_pem_file(path))?;
+        load(path(CA), |path| CertificateDer::from_pem_file(path))?;
         let address = free(address)?;
-        let mut broker = Rumqttd::new(config(ca, address));
-        let (sender, mut ended) = oneshot::channel();
+        let door = tokens.map(|tokens| prepare(tokens, chain, key)).transpose()?;
+        let mut broker = Rumqttd::new(config(ca, address, door.as_ref().map(|(door, _)| door)));
+        let (sender, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("broker".to_owned())
             .spawn(move || {
@@ -97,13 +133,24 @@ impl Broker {
                 let _nobody = sender.send(why);
             })
             .map_err(BrokerError::Thread)?;
+        let mut broker = Self { address, token_address: None, ended };
+        broker.wait_for(address)?;
+        if let Some((door, listener)) = door {
+            broker.wait_for(door.inside)?;
+            broker.token_address = Some(listener.local_addr().map_err(BrokerError::Thread)?);
+            door.open(listener).map_err(BrokerError::Thread)?;
+        }
+        Ok(broker)
+    }
+
+    fn wait_for(&mut self, address: SocketAddr) -> Result<(), BrokerError> {
         let started = std::time::Instant::now();
         loop {
             // Connects and hangs up at once, which the broker takes for a failed handshake.
             if TcpStream::connect_timeout(&address, START_TIMEOUT).is_ok() {
-                return Ok(Self { address, ended });
+                return Ok(());
             }
-            if let Ok(why) = ended.try_recv() {
+            if let Ok(why) = self.ended.try_recv() {
                 return Err(BrokerError::Ended(why));
             }
             if started.elapsed() > START_TIMEOUT {
@@ -118,32 +165,54 @@ impl Broker {
         self.address
     }
 
+    /// Where devices log in with tokens; `None` where they cannot.
+    pub fn token_address(&self) -> Option<SocketAddr> {
+        self.token_address
+    }
+
     /// Waits for the end, which only comes by an error.
     pub async fn ended(&mut self) -> BrokerError {
         BrokerError::Ended((&mut self.ended).await.unwrap_or_else(|_| "its thread panicked".to_owned()))
     }
 }
 
-/// From now on a panic of rumqttd replaces this process by a fresh one on the same address. rumqttd 0.20 panics when a
-/// client leaves between CONNECT and CONNACK and comes again, and then refuses everybody because of a poisoned lock; its
-/// clients find a broker that has forgotten everything, as after any restart.
-pub fn start_over_on_panic(ca: &Path, address: SocketAddr) {
-    let ca = ca.to_path_buf();
+/// From now on a panic of rumqttd replaces this process by a fresh one with the arguments `again`, which are those of this
+/// one but with the ports that it has got. rumqttd 0.20 panics when a client leaves between CONNECT and CONNACK and comes
+/// again, and then refuses everybody because of a poisoned lock; its clients find a broker that has forgotten everything,
+/// as after any restart.
+pub fn start_over_on_panic(again: Vec<OsString>) {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         usual(panic);
         eprintln!("the broker starts over");
         let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-        let mut again = Command::new(program);
-        again.arg("broker").arg("--ca").arg(&ca);
-        again.args(["--address", &address.ip().to_string(), "--port", &address.port().to_string()]);
-        eprintln!("it cannot: {}", again.exec());
+        eprintln!("it cannot: {}", Command::new(program).args(&again).exec());
         std::process::exit(1);
     }));
 }
 
-fn check(path: PathBuf, load: impl Fn(&Path) -> Result<(), pem::Error>) -> Result<(), BrokerError> {
-    load(&path).map_err(|error| BrokerError::File { path, error })
+fn load<T>(path: PathBuf, read: impl Fn(&Path) -> Result<T, pem::Error>) -> Result<T, BrokerError> {
+    read(&path).map_err(|error| BrokerError::File { path, error })
+}
+
+/// The door with its certificate and its registry read, and its listener.
+fn prepare(
+    tokens: Tokens,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<(Door, TcpListener), BrokerError> {
+    let Tokens { registry, address, audience, refused } = tokens;
+    let listener = TcpListener::bind(address).map_err(|error| BrokerError::Listen { address, error })?;
+    let mut secret = [0; SECRET_BYTES];
+    ring::default_provider().secure_random.fill(&mut secret).map_err(|_| BrokerError::Entropy)?;
+    let door = Door {
+        gate: Gate::new(Registry::open(registry)?, audience),
+        refused,
+        acceptor: tokens::acceptor(chain, key).map_err(BrokerError::Certificate)?,
+        inside: free(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
+        secret: secret.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
+    };
+    Ok((door, listener))
 }
 
 /// The address with a port that is free now: rumqttd does not tell which it got, nor that it got none.
@@ -152,22 +221,16 @@ fn free(address: SocketAddr) -> Result<SocketAddr, BrokerError> {
     TcpListener::bind(address).and_then(|listener| listener.local_addr()).map_err(error)
 }
 
-fn config(ca: &Path, address: SocketAddr) -> Config {
+fn config(ca: &Path, address: SocketAddr, door: Option<&Door>) -> Config {
     let file = |name: &str| ca.join(name).to_string_lossy().into_owned();
-    let server = ServerSettings {
-        name: "mqtt-over-tls".to_owned(),
-        listen: address,
-        tls: Some(TlsConfig::Rustls { capath: Some(file(CA)), certpath: file(CHAIN), keypath: file(KEY) }),
-        next_connection_delay_ms: 0,
-        connections: ConnectionSettings {
-            connection_timeout_ms: 10_000,
-            max_payload_size: PAYLOAD_MAX,
-            max_inflight_count: IN_FLIGHT_MAX,
-            auth: None,
-            external_auth: None,
-            dynamic_filters: false,
-        },
-    };
+    let tls = TlsConfig::Rustls { capath: Some(file(CA)), certpath: file(CHAIN), keypath: file(KEY) };
+    let mut servers = HashMap::from([("mqtt".to_owned(), server("mqtt-over-tls", address, Some(tls)))]);
+    if let Some(door) = door {
+        let mut inside = server("tokens", door.inside, None);
+        // Whoever comes without passing the door does not know the secret.
+        inside.connections.auth = Some(HashMap::from([(tokens::INSIDE.to_owned(), door.secret.clone())]));
+        servers.insert("tokens".to_owned(), inside);
+    }
     Config {
         router: RouterConfig {
             max_connections: 20_000,
@@ -179,7 +242,24 @@ fn config(ca: &Path, address: SocketAddr) -> Config {
             initialized_filters: Some(vec![format!("{ROOT}/#")]),
             ..RouterConfig::default()
         },
-        v4: Some(HashMap::from([("mqtt".to_owned(), server)])),
+        v4: Some(servers),
         ..Config::default()
+    }
+}
+
+fn server(name: &str, listen: SocketAddr, tls: Option<TlsConfig>) -> ServerSettings {
+    ServerSettings {
+        name: name.to_owned(),
+        listen,
+        tls,
+        next_connection_delay_ms: 0,
+        connections: ConnectionSettings {
+            connection_timeout_ms: 10_000,
+            max_payload_size: PAYLOAD_MAX,
+            max_inflight_count: IN_FLIGHT_MAX,
+            auth: None,
+            external_auth: None,
+            dynamic_filters: false,
+        },
     }
 }

@@ -4,11 +4,12 @@
 mod outcome;
 
 use crate::folder::{self, Folder, FolderError, ProvisionError};
+use crate::machine::{Machine, MachineError};
 use crate::port::{Port, PortError, Report, Stop, Summary};
 use crate::sensor::Model;
+use crate::vault::Injection;
 use device::{Note, Policy};
 use hdrhistogram::Histogram;
-use norflash::{Flash, Store};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -58,8 +59,8 @@ pub enum FleetError {
 /// Why one device of the fleet did not run.
 #[derive(Debug, Error)]
 enum DeviceError {
-    #[error("its flash: {0}")]
-    Flash(String),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     #[error(transparent)]
     Provision(#[from] ProvisionError),
     #[error(transparent)]
@@ -148,7 +149,7 @@ impl Counters {
                 self.messages += 1;
                 self.acknowledge.saturating_record(after.as_micros() as u64);
             }
-            Report::Started { .. } | Report::Note { .. } | Report::Sampled => {}
+            Report::Started { .. } | Report::Note { .. } | Report::Unusable(_) | Report::Sampled => {}
         }
     }
 }
@@ -262,17 +263,16 @@ async fn one(
 ) -> (protocol::DeviceId, Result<Summary, DeviceError>) {
     let id = folder.configuration.id.clone();
     let run = async {
-        let flash = match flash {
-            Some(path) => Flash::open(&path).map_err(|error| DeviceError::Flash(error.to_string()))?,
-            None => Flash::in_memory(),
+        let mut machine = match flash {
+            Some(path) => Machine::open(&path, None, Injection::Allowed)?,
+            None => Machine::in_memory()?,
         };
-        let mut store = Store::open(flash).map_err(|error| DeviceError::Flash(error.to_string()))?;
-        folder::provision(&mut store, &folder.configuration)?;
-        let mut port = Port::new(folder.credentials, model);
+        folder::provision(&mut machine, &folder)?;
+        let mut port = Port::new(model);
         port.info.policy = policy;
         let mut up = false;
         port.observer = Box::new(move |report| lock(&counters).count(report, &mut up));
-        Ok(port.run(&mut store, stop).await?)
+        Ok(port.run(&mut machine, stop).await?)
     };
     (id, run.await)
 }

@@ -1,9 +1,15 @@
 //! An enrolled device's folder: configuration, key, certificate, roots. Owns how they are read and how the
 //! configuration gets into the device's store, never what they mean. R-CONF, R-TLS-CLIENT.
 
+use crate::machine::Machine;
 use crate::tls::Credentials;
+use device::identity::IdentityError;
+use device::provisioning::{self, AdoptError, Development, Standing};
 use device::{KeyValue, StorageError, config, config::LoadError};
+use p256::SecretKey;
+use p256::pkcs8::DecodePrivateKey;
 use protocol::config::CONFIGURATION_BYTES_MAX;
+use protocol::document::{CHAIN_MAX, Certificates, ROOTS_MAX};
 use protocol::{Configuration, ConfigurationError, DeviceId};
 use std::fs;
 use std::io::{self, Read};
@@ -11,6 +17,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 /// The configuration that the device starts with: [`Configuration`] as JSON.
 pub const CONFIGURATION: &str = "config.json";
@@ -59,6 +66,21 @@ pub enum ProvisionError {
     /// The store failed.
     #[error("the configuration cannot be stored: {0}")]
     Store(StorageError),
+    /// Store or vault failed.
+    #[error("{0}")]
+    Identity(IdentityError),
+    /// The device was destroyed.
+    #[error("the device in this flash was destroyed: give the new one a flash of its own")]
+    Destroyed,
+    /// The key is no ECDSA P-256 key in PKCS#8.
+    #[error("{KEY} holds no ECDSA P-256 key in PKCS#8")]
+    Key,
+    /// More certificates than a device holds.
+    #[error("at most {CHAIN_MAX} certificates in {CHAIN} and {ROOTS_MAX} in {ROOTS} are held by a device")]
+    TooMany,
+    /// Key, certificates and configuration do not belong together.
+    #[error("the folder's parts do not fit together: {0}")]
+    Adopt(AdoptError),
     /// The store is another device's.
     #[error(
         "the flash belongs to device {stored}, the folder to {given}: give each device a flash of its own"
@@ -117,23 +139,48 @@ fn certificates(path: PathBuf) -> Result<Vec<CertificateDer<'static>>, FolderErr
     }
 }
 
-/// Puts `configuration` into `store` where it has none or one with a smaller number; true where it did. What is stored
-/// stays in force otherwise.
-pub fn provision(store: &mut impl KeyValue, configuration: &Configuration) -> Result<bool, ProvisionError> {
-    match config::load(store) {
-        Ok(stored) if stored.id != configuration.id => {
-            return Err(ProvisionError::OtherDevice {
+/// Gives a blank `machine` the folder's key, certificates and configuration. One that has them keeps them, and takes the
+/// configuration where its number is larger; true where anything changed.
+pub fn provision<S: KeyValue>(machine: &mut Machine<S>, folder: &Folder) -> Result<bool, ProvisionError> {
+    let standing = provisioning::standing(machine).map_err(ProvisionError::Identity)?;
+    let configuration = &folder.configuration;
+    match standing {
+        Standing::Destroyed => Err(ProvisionError::Destroyed),
+        Standing::Blank => {
+            let key = match &folder.credentials.key {
+                PrivateKeyDer::Pkcs8(key) => SecretKey::from_pkcs8_der(key.secret_pkcs8_der()).ok(),
+                _ => None,
+            };
+            let scalar = key.map(|key| Zeroizing::new(<[u8; 32]>::from(key.to_bytes())));
+            let development = Development {
+                chain: borrowed(&folder.credentials.chain)?,
+                roots: borrowed(&folder.credentials.roots)?,
+                configuration,
+                tls: &*scalar.ok_or(ProvisionError::Key)?,
+            };
+            provisioning::adopt(machine, &development).map_err(ProvisionError::Adopt)?;
+            Ok(true)
+        }
+        Standing::Provisioned => match config::load(machine).map_err(ProvisionError::Load)? {
+            stored if stored.id != configuration.id => Err(ProvisionError::OtherDevice {
                 stored: stored.id.clone(),
                 given: configuration.id.clone(),
-            });
-        }
-        Ok(stored) if stored.number >= configuration.number => return Ok(false),
-        Ok(_older) => {}
-        Err(LoadError::Missing) => {}
-        Err(error) => return Err(ProvisionError::Load(error)),
+            }),
+            stored if stored.number >= configuration.number => Ok(false),
+            _older => {
+                config::store(machine, configuration).map_err(ProvisionError::Store)?;
+                Ok(true)
+            }
+        },
     }
-    config::store(store, configuration).map_err(ProvisionError::Store)?;
-    Ok(true)
+}
+
+fn borrowed<'a, const MAX: usize>(
+    list: &'a [CertificateDer<'static>],
+) -> Result<Certificates<'a, MAX>, ProvisionError> {
+    list.iter().map(|der| Ok(der.as_ref())).collect::<Result<Vec<_>, ProvisionError>>().and_then(|list| {
+        heapless::Vec::from_slice(&list).map(Certificates).map_err(|_| ProvisionError::TooMany)
+    })
 }
 
 const _: () = assert!(CONFIGURATION_BYTES_MAX < FILE_MAX as usize);
@@ -141,34 +188,6 @@ const _: () = assert!(CONFIGURATION_BYTES_MAX < FILE_MAX as usize);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use norflash::{Flash, Store};
-
-    fn configuration(id: &str, number: u32) -> Configuration {
-        let mut draft =
-            protocol::config::Draft::new(DeviceId::new(id).unwrap(), "localhost", "localhost:1123").unwrap();
-        draft.number = number;
-        draft.check().unwrap()
-    }
-
-    #[test]
-    fn only_a_newer_configuration_replaces_the_stored_one() {
-        let mut store = Store::open(Flash::in_memory()).unwrap();
-        assert!(provision(&mut store, &configuration("a", 2)).unwrap());
-        assert!(!provision(&mut store, &configuration("a", 2)).unwrap());
-        assert!(!provision(&mut store, &configuration("a", 1)).unwrap());
-        assert_eq!(config::load(&mut store).unwrap().number, 2);
-        assert!(provision(&mut store, &configuration("a", 3)).unwrap());
-        assert_eq!(config::load(&mut store).unwrap().number, 3);
-    }
-
-    #[test]
-    fn a_flash_of_another_device_is_refused() {
-        let mut store = Store::open(Flash::in_memory()).unwrap();
-        provision(&mut store, &configuration("a", 1)).unwrap();
-        let refused = provision(&mut store, &configuration("b", 9)).unwrap_err();
-        assert!(refused.to_string().contains("belongs to device a"), "{refused}");
-        assert_eq!(config::load(&mut store).unwrap().id.as_str(), "a");
-    }
 
     #[test]
     fn a_folder_that_is_none_says_which_file_is_missing() {

@@ -6,12 +6,17 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod entropy;
 pub mod failure;
 pub mod fleet;
 pub mod folder;
+pub mod life;
+pub mod line;
+pub mod machine;
 pub mod mqtt;
 pub mod port;
 pub mod sensor;
 pub mod time;
 pub mod time_server;
 pub mod tls;
+pub mod vault;

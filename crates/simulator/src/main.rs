@@ -3,18 +3,27 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use device::Policy;
-use norflash::{Flash, Store};
+use device::provisioning::{Standing, standing};
+use p256::elliptic_curve::sec1::ToSec1Point;
+use p256::pkcs8::DecodePublicKey;
+use protocol::PublicKey;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use simulator::broker::tokens::{Refused, Tokens};
 use simulator::broker::{self, Broker};
 use simulator::fleet::Fleet;
 use simulator::folder::{self, Folder};
-use simulator::port::{Port, Report, Stopper, stopper};
+use simulator::life::{self, Outcome};
+use simulator::line::{Line, Place};
+use simulator::machine::Machine;
+use simulator::port::{Port, Report, Stop, Stopper, Summary, stopper};
 use simulator::sensor::Model;
 use simulator::time_server::{Behaviour, TimeServer};
+use simulator::vault::{self, Injection};
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::io::{Write, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +41,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one enrolled device and print its log
+    /// Run one device and print its log
     Run(Run),
     /// Run every device below a folder in one process and measure rates, latencies and memory
     Fleet(FleetArgs),
@@ -43,6 +52,8 @@ enum Command {
         ca: PathBuf,
         #[command(flatten)]
         listen: Listen,
+        #[command(flatten)]
+        tokens: TokenArgs,
     },
     /// Run an SNTP server with this machine's clock (for demonstrations)
     TimeServer {
@@ -64,6 +75,20 @@ struct Listen {
     address: IpAddr,
 }
 
+/// The broker's second door.
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// Also let in devices that log in with a token, by the public keys in this ledger of sensorctl (registry.jsonl)
+    #[arg(long, value_name = "FILE")]
+    registry: Option<PathBuf>,
+    /// Port for devices with tokens; 0 takes a free one
+    #[arg(long, value_name = "P", default_value_t = 0, requires = "registry")]
+    token_port: u16,
+    /// For whom tokens must be: the host name that devices have in their configuration
+    #[arg(long, value_name = "TEXT", default_value = "localhost", requires = "registry")]
+    audience: String,
+}
+
 /// The session's timing; the defaults are those of the field.
 #[derive(Debug, Args)]
 struct Timing {
@@ -76,6 +101,9 @@ struct Timing {
     /// How long a connection must last before the waits start small again, in milliseconds
     #[arg(long = "healthy-ms", value_name = "N", default_value_t = Policy::default().healthy_ms)]
     healthy: u32,
+    /// How long a token is valid, in seconds; a new one is used after 80 % of it
+    #[arg(long = "token-life-s", value_name = "N", default_value_t = Policy::default().token_life_s, value_parser = clap::value_parser!(u32).range(10..=3600))]
+    token_life: u32,
 }
 
 /// How the modelled sensors behave.
@@ -94,12 +122,25 @@ struct Sensing {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Folder of an enrolled device: config.json, device.key, device.crt, roots.crt
+    /// Folder of the device: with --line what it keeps itself, else config.json, device.key, device.crt and roots.crt
+    /// of `sensorctl device enrol`
     #[arg(long, value_name = "DIR")]
     device: PathBuf,
-    /// File that stands for the device's flash [default: flash.bin in its folder]
+    /// File that stands for the device's flash; the vault lies beside it [default: flash.bin in its folder]
     #[arg(long, value_name = "FILE")]
     flash: Option<PathBuf>,
+    /// File with what seals the vault, made where it is not there [default: beside the flash]
+    #[arg(long, value_name = "FILE")]
+    sealing_key: Option<PathBuf>,
+    /// The factory's serial line, on which a blank device waits for `sensorctl provision`: pty:LINK, unix:PATH or stdio
+    #[arg(long, value_name = "LINE", requires = "factory_key")]
+    line: Option<Place>,
+    /// Who may provision it: factory.pub of `sensorctl authority init`
+    #[arg(long, value_name = "FILE", requires = "line")]
+    factory_key: Option<PathBuf>,
+    /// Take keys from the factory too, instead of only those that are made in here
+    #[arg(long, requires = "line")]
+    injection: bool,
     /// Stop after this many seconds instead of on Ctrl-C
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
@@ -141,6 +182,7 @@ impl Timing {
             backoff_floor_ms: self.backoff_floor,
             backoff_cap_ms: self.backoff_cap,
             healthy_ms: self.healthy,
+            token_life_s: self.token_life,
             ..Policy::default()
         })
     }
@@ -167,6 +209,10 @@ fn speed(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = vault::no_core_dumps() {
+        eprintln!("simulator: core dumps cannot be forbidden: {error}");
+        return ExitCode::FAILURE;
+    }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.context("cannot start").and_then(|runtime| runtime.block_on(carry_out(cli.command)));
@@ -183,16 +229,7 @@ async fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => run(args).await,
         Command::Fleet(args) => run_fleet(args).await,
-        Command::Broker { ca, listen } => {
-            let interrupted = interruption()?;
-            let mut broker = Broker::start(&ca, SocketAddr::new(listen.address, listen.port))?;
-            broker::start_over_on_panic(&ca, broker.address());
-            ready(&format!("broker port={}", broker.address().port()))?;
-            tokio::select! {
-                error = broker.ended() => Err(error.into()),
-                () = interrupted => Ok(()),
-            }
-        }
+        Command::Broker { ca, listen, tokens } => run_broker(&ca, &listen, tokens).await,
         Command::TimeServer { listen, offset_ms } => {
             let interrupted = interruption()?;
             let address = SocketAddr::new(listen.address, listen.port);
@@ -208,36 +245,111 @@ async fn carry_out(command: Command) -> Result<()> {
     }
 }
 
+async fn run_broker(ca: &Path, listen: &Listen, tokens: TokenArgs) -> Result<()> {
+    let interrupted = interruption()?;
+    let address = SocketAddr::new(listen.address, listen.port);
+    let TokenArgs { registry, token_port, audience } = tokens;
+    let mut again: Vec<OsString> = vec!["broker".into(), "--ca".into(), ca.into()];
+    let mut broker = match registry {
+        None => Broker::start(ca, address)?,
+        Some(registry) => {
+            again.extend([
+                "--registry".into(),
+                registry.clone().into(),
+                "--audience".into(),
+                (&audience).into(),
+            ]);
+            let address_of_tokens = SocketAddr::new(listen.address, token_port);
+            let refused: Refused = Box::new(|client, why| eprintln!("refused {client:?}: {why}"));
+            let tokens = Tokens { registry, address: address_of_tokens, audience, refused };
+            Broker::start_with_tokens(ca, address, tokens)?
+        }
+    };
+    let port = broker.address().port();
+    let mut text = format!("broker port={port}");
+    let numbers = [("--address", listen.address.to_string()), ("--port", port.to_string())];
+    again.extend(numbers.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
+    if let Some(address) = broker.token_address() {
+        text = format!("{text} token_port={}", address.port());
+        again.extend(["--token-port".into(), address.port().to_string().into()]);
+    }
+    broker::start_over_on_panic(again);
+    ready(&text)?;
+    tokio::select! {
+        error = broker.ended() => Err(error.into()),
+        () = interrupted => Ok(()),
+    }
+}
+
 async fn run(args: Run) -> Result<()> {
     let policy = args.timing.policy()?;
-    let folder = Folder::load(&args.device)?;
-    let path = args.flash.unwrap_or_else(|| args.device.join("flash.bin"));
-    let flash = Flash::open(&path).with_context(|| format!("cannot open the flash {}", path.display()))?;
-    let mut store =
-        Store::open(flash).with_context(|| format!("cannot read the flash {}", path.display()))?;
-    folder::provision(&mut store, &folder.configuration)?;
-    let id = folder.configuration.id.clone();
-    let mut port = Port::new(folder.credentials, args.sensing.model(0));
-    port.info.policy = policy;
-    port.observer = Box::new(move |report| {
-        // A log that nobody reads (a closed pipe) is no reason to stop measuring.
-        let _unread = match report {
-            Report::Started { boot } => ready(&format!("device id={id} boot={boot}")),
-            Report::Note { .. } => line(&report.to_string()),
-            _ => Ok(()),
-        };
-    });
     let (stop, stopped) = stopper();
     let stop_later = stop_later(stop, args.seconds)?;
-    let summary = tokio::select! {
+    tokio::select! {
         never = stop_later => match never {},
-        summary = port.run(&mut store, stopped) => summary?,
+        done = run_until_stopped(args, policy, stopped) => done,
+    }
+}
+
+async fn run_until_stopped(args: Run, policy: Policy, stop: Stop) -> Result<()> {
+    let path = args.flash.unwrap_or_else(|| args.device.join("flash.bin"));
+    let injection = if args.injection { Injection::Allowed } else { Injection::Refused };
+    let new_port = || {
+        let mut port = Port::new(args.sensing.model(0));
+        port.info.policy = policy;
+        port.observer = Box::new(move |report| {
+            // A log that nobody reads (a closed pipe) is no reason to stop measuring.
+            let _unread = match report {
+                Report::Started { id, boot } => ready(&format!("device id={id} boot={boot}")),
+                Report::Note { .. } | Report::Unusable(_) => line(&report.to_string()),
+                _ => Ok(()),
+            };
+        });
+        port
     };
-    let state = summary.state;
+    let Some(place) = &args.line else {
+        let folder = Folder::load(&args.device)?;
+        let mut machine = Machine::open(&path, args.sealing_key.as_deref(), Injection::Allowed)?;
+        folder::provision(&mut machine, &folder)?;
+        let summary = new_port().run(&mut machine, stop).await?;
+        return stopped(&summary);
+    };
+    std::fs::create_dir_all(&args.device)
+        .with_context(|| format!("cannot make {}", args.device.display()))?;
+    let mut machine = Machine::open(&path, args.sealing_key.as_deref(), injection)?;
+    let factory = args.factory_key.as_deref().context("--line needs --factory-key")?;
+    let about = life::about(public_key(factory)?, args.injection);
+    let mut serial = Line::open(place).with_context(|| format!("cannot open the line {place:?}"))?;
+    if standing(&mut machine)? == Standing::Blank {
+        ready("blank device")?;
+    }
+    loop {
+        let outcome = life::serve(&mut machine, &mut serial, &about, new_port(), stop.clone()).await?;
+        match &outcome {
+            Outcome::Provisioned => line("provisioned")?,
+            Outcome::StillBlank => line("stopped: still blank")?,
+            Outcome::Ran(summary) => stopped(summary)?,
+        }
+        if !life::begins_again(&outcome) {
+            return Ok(());
+        }
+    }
+}
+
+fn stopped(summary: &Summary) -> Result<()> {
+    let state = &summary.state;
     line(&format!(
         "stopped after {} samples: {} lost, {} kept for the next start, {} connections, {} failures",
         summary.next_seq, state.lost, state.waiting, state.connections, state.failures
     ))
+}
+
+/// A public key: `SubjectPublicKeyInfo` in PEM.
+fn public_key(path: &Path) -> Result<PublicKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let key = p256::PublicKey::from_public_key_pem(&text)
+        .map_err(|error| anyhow::anyhow!("{} holds no P-256 public key in PEM: {error}", path.display()))?;
+    Ok(PublicKey::new(key.to_sec1_point(false).as_bytes())?)
 }
 
 async fn run_fleet(args: FleetArgs) -> Result<()> {

@@ -13,11 +13,13 @@ use rumqttc::{
     SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 /// Largest MQTT packet that is accepted, in bytes: a signed document of at most 1 KiB or one block of an update, with
 /// topic and headers. A larger one ends the connection.
@@ -35,6 +37,44 @@ const EVENTS_MAX: usize = 16;
 /// How long an orderly end may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// A token or another secret. It cannot be printed, and is wiped when it is dropped.
+///
+/// ```
+/// let _password = simulator::mqtt::Password::new("secret");
+/// ```
+///
+/// ```compile_fail
+/// println!("{:?}", simulator::mqtt::Password::new("secret"));
+/// ```
+///
+/// ```compile_fail
+/// println!("{}", simulator::mqtt::Password::new("secret"));
+/// ```
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Takes a password; the copy that it was made from is the caller's to wipe.
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// Who logs in with MQTT's user name and password.
+#[derive(Clone)]
+pub struct Login {
+    /// The user name: the device's id.
+    pub user: String,
+    /// The password: a token.
+    pub password: Password,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// What a connection is opened with.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -44,6 +84,8 @@ pub struct Target {
     pub port: u16,
     /// MQTT client identifier.
     pub client_id: String,
+    /// User name and password; sent only after the server's certificate was verified.
+    pub login: Option<Login>,
     /// MQTT keep-alive in seconds, at least 1.
     pub keep_alive_s: u16,
     /// After this time the attempt fails.
@@ -95,6 +137,10 @@ impl Link {
         options.set_clean_session(true);
         options.set_keep_alive(Duration::from_secs(target.keep_alive_s.max(1).into()));
         options.set_max_packet_size(INCOMING_MAX, OUTGOING_MAX);
+        if let Some(Login { user, password }) = &target.login {
+            // rumqttc keeps a copy until the connection ends and does not wipe it: a token is worthless within the hour.
+            options.set_credentials(user, password.0.as_str());
+        }
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS_MAX);
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);

@@ -2,29 +2,30 @@
 //! connection, the SNTP exchange and the clock for certificates; takes no decision. R-DATA-INTACT, R-TIME.
 //!
 //! ```no_run
-//! # use simulator::{folder::{self, Folder}, port::{Port, stopper}, sensor::Model};
-//! # use norflash::{Flash, Store};
+//! # use simulator::{folder::{self, Folder}, machine::Machine, port::{Port, stopper}, sensor::Model};
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = Folder::load("device-1".as_ref())?;
-//! let mut store = Store::open(Flash::open("flash.bin".as_ref())?)?;
-//! folder::provision(&mut store, &folder.configuration)?;
+//! let mut machine = Machine::in_memory()?;
+//! folder::provision(&mut machine, &folder)?;
 //! let (stop, stopped) = stopper();
-//! let port = Port::new(folder.credentials, Model::new(1));
-//! let running = tokio::spawn(async move { port.run(&mut store, stopped).await });
+//! let port = Port::new(Model::new(1));
+//! let running = tokio::spawn(async move { port.run(&mut machine, stopped).await });
 //! stop.stop();
 //! let summary = running.await??;
 //! # Ok(()) }
 //! ```
 
-use crate::mqtt::{Link, LinkEvent, Target};
+use crate::machine::Machine;
+use crate::mqtt::{Link, LinkEvent, Login, Password, Target};
 use crate::sensor::Instrument;
 use crate::time::{Exchange, Progress};
-use crate::tls::{self, Credentials, CredentialsError, DeviceClock};
+use crate::tls::{self, CredentialsError, DeviceClock};
+use device::identity::{self, CHAIN_BYTES_MAX, Credentials, ROOTS_BYTES_MAX};
 use device::{
-    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeyValue, Note, Policy, StartError,
-    StorageError, Uptime,
+    BootInfo, Command, Device, End, Event, KeyValue, Note, Policy, StartError, StorageError, Uptime,
+    VaultError,
 };
-use protocol::{EpochMillis, Failure, Name, ResetCause, State};
+use protocol::{DeviceId, EpochMillis, Failure, Name, ResetCause, State};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -33,15 +34,13 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::crypto::{SecureRandom, ring};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// Longest sleep; deadlines beyond it are asked for again.
 const SLEEP_MAX_MS: u64 = 3_600_000;
 
 /// Everything one device needs besides its store.
 pub struct Port {
-    /// What it proves itself with and whom it believes.
-    pub credentials: Credentials,
     /// Firmware, board, build time and the session's timing.
     pub info: BootInfo,
     /// What it measures with.
@@ -55,6 +54,8 @@ pub struct Port {
 pub enum Report {
     /// It runs.
     Started {
+        /// Who it is.
+        id: DeviceId,
         /// Number of this boot.
         boot: u32,
     },
@@ -67,6 +68,8 @@ pub enum Report {
         /// What.
         note: Note,
     },
+    /// Its key, certificate or roots cannot be used for a connection: why.
+    Unusable(String),
     /// It measured.
     Sampled,
     /// It published a message.
@@ -85,9 +88,10 @@ impl fmt::Display for Report {
     /// One line for a log, without secrets: the time where the device knows it, else the time since start.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Started { boot } => write!(f, "boot {boot}"),
+            Self::Started { boot, .. } => write!(f, "boot {boot}"),
             Self::Note { time: Some(time), note, .. } => write!(f, "{time} {note}"),
             Self::Note { time: None, uptime, note } => write!(f, "+{} ms {note}", uptime.0),
+            Self::Unusable(why) => write!(f, "no connection: {why}"),
             Self::Sampled => f.write_str("measured"),
             Self::Published { bytes } => write!(f, "published {bytes} bytes"),
             Self::Acknowledged { after } => write!(f, "acknowledged after {} ms", after.as_millis()),
@@ -104,14 +108,13 @@ pub struct Summary {
     pub next_seq: u32,
     /// How the device was just before it stopped.
     pub state: State,
+    /// How its life ended, where it did.
+    pub end: Option<End>,
 }
 
 /// Why a device cannot run.
 #[derive(Debug, Error)]
 pub enum PortError {
-    /// Its key, certificate or roots cannot be used.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
     /// The device itself says so.
     #[error("{0}")]
     Start(StartError),
@@ -152,10 +155,9 @@ pub fn build_time() -> EpochMillis {
 }
 
 impl Port {
-    /// A device with these credentials and this sensor, the policy of the field, and nobody who is told.
-    pub fn new(credentials: Credentials, sensor: impl Instrument + Send + 'static) -> Self {
+    /// A device with this sensor, the policy of the field, and nobody who is told.
+    pub fn new(sensor: impl Instrument + Send + 'static) -> Self {
         Self {
-            credentials,
             info: BootInfo {
                 // Both are far shorter than a name may be; a longer one would be left out.
                 firmware: Name::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
@@ -171,16 +173,16 @@ impl Port {
 
     /// Runs the device until `stop`, and until it has then kept what is not delivered. Dropping the future instead is a
     /// power cut: the store stays as it is.
-    pub async fn run(self, store: &mut impl KeyValue, mut stop: Stop) -> Result<Summary, PortError> {
-        let clock = DeviceClock::default();
-        let tls = Arc::new(tls::client_config(self.credentials, clock.clone())?);
+    pub async fn run<S: KeyValue>(
+        self,
+        machine: &mut Machine<S>,
+        mut stop: Stop,
+    ) -> Result<Summary, PortError> {
         let started = Instant::now();
-        let platform = Linux { store, random: ring::default_provider().secure_random };
         // Boxed, because a future of 20 KiB would be moved about by everyone who runs it.
-        let mut device = Box::new(Device::start(platform, self.info, Uptime(0)).map_err(PortError::Start)?);
+        let mut device = Box::new(Device::start(machine, self.info, Uptime(0)).map_err(PortError::Start)?);
         let mut outside = Outside {
-            tls,
-            clock,
+            clock: DeviceClock::default(),
             started,
             sensor: self.sensor,
             observer: self.observer,
@@ -188,15 +190,19 @@ impl Port {
             exchange: None,
             published: HashMap::new(),
         };
-        (outside.observer)(&Report::Started { boot: device.boot() });
-        let mut state = None;
-        while !outside.carry_out(&mut device).await {
+        let id = device.configuration().id.clone();
+        (outside.observer)(&Report::Started { id, boot: device.boot() });
+        let (mut state, mut end) = (None, None);
+        while !outside.carry_out(&mut device, &mut end).await {
             let wait = device.next_deadline(outside.now()).0.min(outside.now().0 + SLEEP_MAX_MS);
             let deadline = started + Duration::from_millis(wait);
             tokio::select! {
                 () = stop.requested(), if state.is_none() => {
-                    state = Some(device.state(outside.now()));
+                    let mut before = device.state(outside.now());
                     device.handle(outside.now(), Event::Shutdown);
+                    // What could not be kept is part of how it was.
+                    before.storage_errors = device.state(outside.now()).storage_errors;
+                    state = Some(before);
                 }
                 event = next_of_link(&mut outside.link) => outside.link_event(&mut device, event),
                 progress = next_of_exchange(&mut outside.exchange) => {
@@ -206,39 +212,48 @@ impl Port {
             }
         }
         let state = state.unwrap_or_else(|| device.state(outside.now()));
-        Ok(Summary { boot: device.boot(), next_seq: device.next_seq(), state })
+        Ok(Summary { boot: device.boot(), next_seq: device.next_seq(), state, end })
     }
 }
 
-/// The store and the kernel's random generator.
-struct Linux<'s, S> {
-    store: &'s mut S,
-    random: &'static dyn SecureRandom,
+/// Why a connection cannot be attempted.
+#[derive(Debug, Error)]
+enum UnusableError {
+    #[error("{0}")]
+    Storage(StorageError),
+    #[error("{0}")]
+    Vault(VaultError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
 }
 
-impl<S: KeyValue> KeyValue for Linux<'_, S> {
-    fn read<'b>(&mut self, key: Key, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
-        self.store.read(key, buffer)
+/// The TLS of the next attempt: the TLS key is taken out of the vault for it and lives as long as the connection.
+fn client_config<S: KeyValue>(
+    machine: &mut Machine<S>,
+    credentials: Credentials,
+    by_token: bool,
+    clock: &DeviceClock,
+) -> Result<ClientConfig, UnusableError> {
+    let owned =
+        |list: &[&[u8]]| list.iter().map(|der| CertificateDer::from(der.to_vec())).collect::<Vec<_>>();
+    let mut buffer = [0; ROOTS_BYTES_MAX];
+    let roots = identity::roots(machine, credentials.roots, &mut buffer).map_err(UnusableError::Storage)?;
+    let roots = owned(&roots.0);
+    if by_token {
+        return Ok(tls::token_client_config(roots, clock.clone())?);
     }
-
-    fn write(&mut self, key: Key, value: &[u8]) -> Result<(), StorageError> {
-        self.store.write(key, value)
-    }
-
-    fn remove(&mut self, key: Key) -> Result<(), StorageError> {
-        self.store.remove(key)
-    }
-}
-
-impl<S> Entropy for Linux<'_, S> {
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), EntropyError> {
-        self.random.fill(buffer).map_err(|_| EntropyError)
-    }
+    let mut buffer = [0; CHAIN_BYTES_MAX];
+    let chain = identity::chain(machine, credentials.slot, &mut buffer).map_err(UnusableError::Storage)?;
+    let chain = owned(&chain.0);
+    let config = machine.vault.with_tls_key(credentials.slot, |key| {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
+        tls::lent_client_config(&key, chain, roots, clock.clone())
+    });
+    Ok(config.map_err(UnusableError::Vault)??)
 }
 
 /// What the device's commands act on.
 struct Outside {
-    tls: Arc<ClientConfig>,
     clock: DeviceClock,
     started: Instant,
     sensor: Box<dyn Instrument + Send>,
@@ -254,7 +269,11 @@ impl Outside {
     }
 
     /// Carries out commands until there are none; true after the last one.
-    async fn carry_out<S: KeyValue>(&mut self, device: &mut Device<Linux<'_, S>>) -> bool {
+    async fn carry_out<S: KeyValue>(
+        &mut self,
+        device: &mut Device<&mut Machine<S>>,
+        end: &mut Option<End>,
+    ) -> bool {
         let mut stopped = false;
         let mut ended = None;
         loop {
@@ -262,22 +281,32 @@ impl Outside {
             let time = device.clock().time(now);
             let mut reading = None;
             let mut failed = None;
+            let mut wanted = None;
             let Some(command) = device.poll_output(now) else { break };
             match command {
                 Command::QueryTime { server, packet } => {
                     self.exchange = Some(Exchange::start(server, packet));
                 }
                 Command::SetClock(time) => self.clock.set(time),
-                Command::Connect { host, port, client_id, keep_alive_s, timeout_ms } => {
+                Command::Connect {
+                    host,
+                    port,
+                    client_id,
+                    keep_alive_s,
+                    credentials,
+                    password,
+                    timeout_ms,
+                } => {
+                    let user = client_id.to_owned();
                     let target = Target {
                         host: host.to_owned(),
                         port,
                         client_id: client_id.to_owned(),
+                        login: password.map(|token| Login { user, password: Password::new(token.reveal()) }),
                         keep_alive_s,
                         timeout: Duration::from_millis(timeout_ms.into()),
                     };
-                    self.published.clear();
-                    self.link = Some(Link::open(&target, self.tls.clone()));
+                    wanted = Some((target, credentials));
                 }
                 Command::Subscribe(topics) => {
                     let topics = topics.iter().map(|topic| topic.as_str().to_owned());
@@ -295,6 +324,20 @@ impl Outside {
                 Command::Sample => reading = Some(self.sensor.measure(now.0)),
                 Command::Log(note) => (self.observer)(&Report::Note { uptime: now, time, note }),
                 Command::Stopped => stopped = true,
+                Command::Retired(how) => {
+                    *end = Some(how);
+                    stopped = true;
+                }
+            }
+            if let Some((target, credentials)) = wanted {
+                self.published.clear();
+                match client_config(device.platform(), credentials, target.login.is_some(), &self.clock) {
+                    Ok(tls) => self.link = Some(Link::open(&target, Arc::new(tls))),
+                    Err(error) => {
+                        (self.observer)(&Report::Unusable(error.to_string()));
+                        failed = Some(Failure::Credentials);
+                    }
+                }
             }
             if let Some(reading) = reading {
                 (self.observer)(&Report::Sampled);
@@ -310,7 +353,7 @@ impl Outside {
         stopped
     }
 
-    fn link_event<S: KeyValue>(&mut self, device: &mut Device<Linux<'_, S>>, event: Option<LinkEvent>) {
+    fn link_event<S: KeyValue>(&mut self, device: &mut Device<&mut Machine<S>>, event: Option<LinkEvent>) {
         let now = self.now();
         match event {
             Some(LinkEvent::Connected { handshake_ms }) => {
@@ -332,12 +375,12 @@ impl Outside {
         }
     }
 
-    fn end_of_link<S: KeyValue>(&mut self, device: &mut Device<Linux<'_, S>>, failure: Failure) {
+    fn end_of_link<S: KeyValue>(&mut self, device: &mut Device<&mut Machine<S>>, failure: Failure) {
         self.link = None;
         device.handle(self.now(), Event::Disconnected(failure));
     }
 
-    fn time_event<S: KeyValue>(&mut self, device: &mut Device<Linux<'_, S>>, progress: Option<Progress>) {
+    fn time_event<S: KeyValue>(&mut self, device: &mut Device<&mut Machine<S>>, progress: Option<Progress>) {
         match progress {
             Some(Progress::Ready) => {
                 // Noted before it leaves: a round trip that is measured too long is safe, one too short is not.
@@ -352,7 +395,7 @@ impl Outside {
         }
     }
 
-    fn no_time<S: KeyValue>(&mut self, device: &mut Device<Linux<'_, S>>) {
+    fn no_time<S: KeyValue>(&mut self, device: &mut Device<&mut Machine<S>>) {
         self.exchange = None;
         device.handle(self.now(), Event::TimeUnreachable);
     }

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::client::{Resumption, WantsClientCert, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::VerifierBuilderError;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::time_provider::TimeProvider;
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
-    version,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme, version,
 };
 
 /// What a device proves itself with, and whom it believes.
@@ -99,24 +100,57 @@ pub fn provider() -> CryptoProvider {
     }
 }
 
-/// The TLS of one device. Sessions are not resumed: every connection checks the server's certificate against the clock
-/// of that moment.
+/// The TLS of a device that shows a certificate. Sessions are not resumed: every connection checks the server's
+/// certificate against the clock of that moment.
 pub fn client_config(credentials: Credentials, clock: DeviceClock) -> Result<ClientConfig, CredentialsError> {
-    let provider = Arc::new(provider());
-    let mut roots = RootCertStore::empty();
-    for (number, root) in (1..).zip(credentials.roots) {
-        roots.add(root).map_err(|error| CredentialsError::Root { number, error })?;
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-        .map_err(CredentialsError::Versions)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(NamingVerifier(verifier)))
+    let config = verifying(credentials.roots, clock)?
         .with_client_auth_cert(credentials.chain, credentials.key)
         .map_err(CredentialsError::Identity)?;
+    Ok(without_resumption(config))
+}
+
+/// The same with a key that is only lent: what it is made into lives as long as the connection.
+pub fn lent_client_config(
+    key: &PrivateKeyDer<'_>,
+    chain: Vec<CertificateDer<'static>>,
+    roots: Vec<CertificateDer<'static>>,
+    clock: DeviceClock,
+) -> Result<ClientConfig, CredentialsError> {
+    let key = ring::sign::any_ecdsa_type(key).map_err(CredentialsError::Identity)?;
+    let certified = CertifiedKey::new(chain, key);
+    certified.keys_match().map_err(CredentialsError::Identity)?;
+    let resolver = Arc::new(SingleCertAndKey::from(certified));
+    Ok(without_resumption(verifying(roots, clock)?.with_client_cert_resolver(resolver)))
+}
+
+/// The TLS of a device that shows no certificate, because it logs in with a token. The server is verified by the same
+/// rules, and before the token is sent.
+pub fn token_client_config(
+    roots: Vec<CertificateDer<'static>>,
+    clock: DeviceClock,
+) -> Result<ClientConfig, CredentialsError> {
+    Ok(without_resumption(verifying(roots, clock)?.with_no_client_auth()))
+}
+
+fn verifying(
+    roots: Vec<CertificateDer<'static>>,
+    clock: DeviceClock,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, CredentialsError> {
+    let provider = Arc::new(provider());
+    let mut store = RootCertStore::empty();
+    for (number, root) in (1..).zip(roots) {
+        store.add(root).map_err(|error| CredentialsError::Root { number, error })?;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build()?;
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(clock))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(CredentialsError::Versions)?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(NamingVerifier(verifier))))
+}
+
+fn without_resumption(mut config: ClientConfig) -> ClientConfig {
     config.resumption = Resumption::disabled();
-    Ok(config)
+    config
 }
 
 /// The server's certificate names itself as its issuer.

@@ -127,6 +127,7 @@ fn a_client_that_leaves_before_connack_does_not_take_the_broker_with_it() {
             host: "localhost".to_owned(),
             port: site.broker.port(),
             client_id: "dev-1".to_owned(),
+            login: None,
             keep_alive_s: 60,
             timeout: Duration::from_secs(5),
         };

@@ -7,6 +7,8 @@ use device::Note;
 use protocol::{Batch, Failure, Hello, State, Topic};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, TlsConfiguration, Transport};
 use simulator::broker::Broker;
+use simulator::folder::Folder;
+use simulator::machine::Machine;
 use simulator::port::{Report, Stopper, Summary, stopper};
 use simulator::tls::{self, Credentials, DeviceClock};
 use std::sync::Arc;
@@ -80,16 +82,11 @@ async fn sequence(
     numbers
 }
 
-type Flash = norflash::Store<norflash::Flash>;
-
 /// A device that runs until it is stopped, and then gives its flash back.
-fn start(
-    credentials: Credentials,
-    mut store: Flash,
-) -> (Stopper, JoinHandle<(Summary, Flash)>, mpsc::UnboundedReceiver<Report>) {
-    let (port, reports) = port(credentials);
+fn start(mut machine: Machine) -> (Stopper, JoinHandle<(Summary, Machine)>, mpsc::UnboundedReceiver<Report>) {
+    let (port, reports) = port();
     let (stop, stopped) = stopper();
-    (stop, tokio::spawn(async move { (port.run(&mut store, stopped).await.unwrap(), store) }), reports)
+    (stop, tokio::spawn(async move { (port.run(&mut machine, stopped).await.unwrap(), machine) }), reports)
 }
 
 #[tokio::test]
@@ -102,7 +99,7 @@ async fn hello_state_and_telemetry_arrive_in_order_over_mutual_tls() {
     let configuration = configuration("dev-1", "localhost", broker.address().port(), &[time.address()]);
     let mut messages = watch(&authority, broker.address().port()).await;
 
-    let (stop, running, _reports) = start(authority.credentials("dev-1"), provisioned(&configuration));
+    let (stop, running, _reports) = start(provisioned(&authority.credentials("dev-1"), &configuration));
     let (topic, payload) = next(&mut messages).await;
     assert_eq!(topic.to_string(), "device/dev-1/hello");
     let hello = Hello::decode(&payload).unwrap();
@@ -135,8 +132,9 @@ async fn the_broker_does_not_let_in_a_device_of_another_authority() {
     let configuration = configuration("dev-1", "localhost", broker.address().port(), &[time.address()]);
     for (identity, expected) in [(&theirs, Err(Failure::TlsClientRejected)), (&authority, Ok(()))] {
         let credentials = Credentials { roots: vec![authority.root()], ..identity.credentials("dev-1") };
-        let (port, reports) = port(credentials);
-        assert_eq!(run_until(port, reports, &configuration, verdict).await.0, expected);
+        let (port, reports) = port();
+        let mut machine = provisioned(&credentials, &configuration);
+        assert_eq!(run_until(port, reports, &mut machine, verdict).await.0, expected);
     }
 }
 
@@ -154,7 +152,7 @@ async fn what_could_not_be_sent_before_an_orderly_restart_is_sent_after_it() {
     (right.port, right.number) = (broker.address().port().into(), 2);
     let mut messages = watch(&authority, broker.address().port()).await;
 
-    let (stop, running, mut reports) = start(authority.credentials("dev-1"), provisioned(&wrong));
+    let (stop, running, mut reports) = start(provisioned(&authority.credentials("dev-1"), &wrong));
     let (mut sampled, mut failed) = (0, 0);
     while sampled < 5 || failed == 0 {
         match tokio::time::timeout(PATIENCE, reports.recv())
@@ -168,12 +166,14 @@ async fn what_could_not_be_sent_before_an_orderly_restart_is_sent_after_it() {
         }
     }
     stop.stop();
-    let (first, mut store) = running.await.unwrap();
+    let (first, mut machine) = running.await.unwrap();
     assert!(first.next_seq >= 5 && first.state.failures > 0, "{first:?}");
     assert_eq!(first.state.last_failure, Some(Failure::Refused));
 
-    simulator::folder::provision(&mut store, &right.check().unwrap()).unwrap();
-    let (stop, running, _reports) = start(authority.credentials("dev-1"), store);
+    let folder =
+        Folder { configuration: right.check().unwrap(), credentials: authority.credentials("dev-1") };
+    simulator::folder::provision(&mut machine, &folder).unwrap();
+    let (stop, running, _reports) = start(machine);
     let (_, payload) = next(&mut messages).await;
     let previous = Hello::decode(&payload).unwrap().previous.expect("the first boot ended in an orderly way");
     assert_eq!((previous.boot, previous.next_seq), (1, first.next_seq));
@@ -196,7 +196,7 @@ async fn cutting_the_link_again_and_again_loses_nothing_and_every_duplicate_is_r
     let time = honest_time().await;
     let configuration = configuration("dev-1", "localhost", proxy.address.port(), &[time.address()]);
     let mut messages = watch(&authority, broker.address().port()).await;
-    let (stop, running, _reports) = start(authority.credentials("dev-1"), provisioned(&configuration));
+    let (stop, running, _reports) = start(provisioned(&authority.credentials("dev-1"), &configuration));
 
     let (mut next_seq, mut duplicates, mut hellos) = (0, 0, 0);
     // After each hello some samples come through, then the link is cut.

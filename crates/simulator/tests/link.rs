@@ -82,6 +82,7 @@ async fn opened(keep_alive_s: u16) -> (Link, Script) {
         host: "localhost".to_owned(),
         port: listener.local_addr().unwrap().port(),
         client_id: "dev-1".to_owned(),
+        login: None,
         keep_alive_s,
         timeout: PATIENCE,
     };
@@ -229,10 +230,10 @@ async fn a_device_that_is_stopped_takes_its_leave_of_the_service() {
     let time = honest_time().await;
     let configuration =
         configuration("dev-1", "localhost", listener.local_addr().unwrap().port(), &[time.address()]);
-    let (port, _reports) = port(authority.credentials("dev-1"));
+    let (port, _reports) = port();
     let (stop, stopped) = stopper();
-    let mut store = provisioned(&configuration);
-    let running = tokio::spawn(async move { port.run(&mut store, stopped).await });
+    let mut machine = provisioned(&authority.credentials("dev-1"), &configuration);
+    let running = tokio::spawn(async move { port.run(&mut machine, stopped).await });
     let mut script = Script::accept(&listener, &authority).await;
     script.expect(CONNECT).await;
     script.send(&CONNACK).await;

@@ -11,7 +11,7 @@ use simulator::time_server::{Behaviour, Fault, TimeServer};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::server::Server;
-use support::{Authority, configuration, honest_time, loopback, port, run_until};
+use support::{Authority, configuration, honest_time, loopback, port, provisioned, run_until};
 
 const YEAR_MS: i64 = 365 * 86_400_000;
 
@@ -41,9 +41,10 @@ async fn connect_with(time_servers: &[SocketAddr]) -> Run {
     let authority = Authority::new("ours");
     let service = Server::start(&authority.server(&["localhost"]), None).await;
     let configuration = configuration("dev-1", "localhost", service.address.port(), time_servers);
-    let (port, reports) = port(authority.credentials("dev-1"));
+    let mut machine = provisioned(&authority.credentials("dev-1"), &configuration);
+    let (port, reports) = port();
     let (mut refused, mut set) = (Vec::new(), None);
-    let (run, summary) = run_until(port, reports, &configuration, |note| {
+    let (run, summary) = run_until(port, reports, &mut machine, |note| {
         match note {
             Note::TimeRefused(error) => refused.push(*error),
             Note::Time(time) => set = set.or(Some((time.time, service.connections()))),
@@ -201,9 +202,10 @@ async fn a_device_that_hears_only_lies_does_not_connect() {
     );
     let time_servers = [past.address(), alarm.address()];
     let configuration = configuration("dev-1", "localhost", service.address.port(), &time_servers);
-    let (port, reports) = port(authority.credentials("dev-1"));
+    let mut machine = provisioned(&authority.credentials("dev-1"), &configuration);
+    let (port, reports) = port();
     let mut refused = Vec::new();
-    let both = run_until(port, reports, &configuration, |note| match note {
+    let both = run_until(port, reports, &mut machine, |note| match note {
         Note::TimeRefused(error) => {
             refused.push(*error);
             (refused.len() == 2).then(|| std::mem::take(&mut refused))

@@ -14,8 +14,8 @@ use simulator::tls::Credentials;
 use support::openssl::Openssl;
 use support::server::Server;
 use support::{
-    Authority, Leaf, ca_params, configuration, honest_time, issue, loopback, named, port, run_until,
-    server_params, verdict,
+    Authority, Leaf, ca_params, configuration, honest_time, issue, loopback, named, port, provisioned,
+    run_until, server_params, verdict,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -25,10 +25,11 @@ async fn attempt(credentials: Credentials, host: &str, tcp: u16, offset_ms: i64)
     let behaviour = Behaviour { offset_ms, ..Behaviour::default() };
     let time = TimeServer::start(loopback(), behaviour).await.unwrap();
     let configuration = configuration("dev-1", host, tcp, &[time.address()]);
-    let (mut port, reports) = port(credentials);
+    let mut machine = provisioned(&credentials, &configuration);
+    let (mut port, reports) = port();
     // Old firmware, so that the past is a time that the device may believe.
     port.info.build = EpochMillis::from_seconds(1_600_000_000);
-    run_until(port, reports, &configuration, verdict).await.0
+    run_until(port, reports, &mut machine, verdict).await.0
 }
 
 /// The same for a server with this certificate, at the host's time.
@@ -333,8 +334,9 @@ async fn a_server_that_says_nothing_is_given_up_after_the_timeout() {
     let time = honest_time().await;
     let configuration =
         configuration("dev-1", "localhost", silent.local_addr().unwrap().port(), &[time.address()]);
-    let (mut port, reports) = port(authority.credentials("dev-1"));
+    let mut machine = provisioned(&authority.credentials("dev-1"), &configuration);
+    let (mut port, reports) = port();
     port.info.policy.connect_timeout_ms = 300;
     let is_verdict = |note: &Note| verdict(note);
-    assert_eq!(run_until(port, reports, &configuration, is_verdict).await.0, Err(Failure::ConnectTimeout));
+    assert_eq!(run_until(port, reports, &mut machine, is_verdict).await.0, Err(Failure::ConnectTimeout));
 }

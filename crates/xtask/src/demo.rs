@@ -1,5 +1,5 @@
-//! The device on this machine: a test authority, a time server, a broker, an enrolled device and the operator's view,
-//! each a program of its own, as they would be in the field.
+//! The device on this machine: a test authority, a time server, a broker, a registration authority, a blank device that is
+//! provisioned over its serial line, and the operator's view, each a program of its own, as they would be in the field.
 
 use crate::process::{self, Server};
 use anyhow::{Context, Result, bail};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The demo's options.
 #[derive(clap::Args)]
@@ -32,6 +32,12 @@ pub struct Arguments {
 /// Milliseconds between two samples and between two reports: fast, so that something moves.
 const PERIODS_MS: [u32; 2] = [250, 1_000];
 
+/// Longest wait before another connection, in milliseconds: the factory's keys are replaced while one looks on.
+const RECONNECT_MS: &str = "2000";
+
+/// How long a program may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Modelled seconds per second: a day passes in a quarter of an hour.
 const SPEED: &str = "100";
 
@@ -42,6 +48,7 @@ pub struct World {
     keep: bool,
     broker: Server,
     time_server: Server,
+    _renew: Server,
 }
 
 impl World {
@@ -60,14 +67,21 @@ impl World {
         let log = |name: &str| -> Result<Stdio> { Ok(std::fs::File::create(folder.join(name))?.into()) };
         let ca = folder.join("ca");
         process::run(program("sensorctl").args(["ca", "init", "--out"]).arg(&ca).stdout(Stdio::null()))?;
+        let authority = folder.join("authority");
+        let mut init = program("sensorctl");
+        init.args(["authority", "init", "--out"]).arg(&authority).stdout(Stdio::null());
+        process::run(&mut init)?;
         let time_server = Server::start(
             program("simulator").args(["time-server", "--port", "0"]).stderr(log("time-server.log")?),
         )?;
         let broker = Server::start(
             program("simulator").args(["broker", "--port", "0", "--ca"]).arg(&ca).stderr(log("broker.log")?),
         )?;
-        let world = Self { folder, programs: programs.to_path_buf(), keep, broker, time_server };
-        Ok(world)
+        let mut renew = program("sensorctl");
+        renew.args(["renew", "--host", "localhost", "--port", &broker.port.to_string(), "--ca"]).arg(&ca);
+        renew.arg("--authority").arg(&authority).arg("--registry").arg(folder.join("registry.jsonl"));
+        let renew = Server::background(renew.stdout(log("renew.log")?).stderr(log("renew.err.log")?))?;
+        Ok(Self { folder, programs: programs.to_path_buf(), keep, broker, time_server, _renew: renew })
     }
 
     fn program(&self, name: &str) -> Command {
@@ -114,14 +128,34 @@ impl World {
         process::run(enrol.arg(folder))
     }
 
-    /// Enrols a device and starts it; what it notes goes to a file.
+    /// Starts a blank device and provisions it over its serial line; what it notes goes to a file.
     pub fn device(&self) -> Result<Server> {
-        let [sample_ms, report_ms] = PERIODS_MS;
-        self.enrol(&self.folder("dev-1"), "dev-1", self.broker.port, sample_ms, report_ms)?;
+        let line = format!("unix:{}", self.folder("line").display());
         let log = std::fs::File::create(self.folder("device.log"))?;
         let mut run = self.program("simulator");
-        run.args(["run", "--speed", SPEED, "--device"]).arg(self.folder("dev-1"));
-        Server::background(run.stdout(log.try_clone()?).stderr(log))
+        run.args(["run", "--speed", SPEED, "--backoff-cap-ms", RECONNECT_MS, "--device"])
+            .arg(self.folder("dev-1"));
+        run.args(["--line", &line, "--factory-key"]).arg(self.folder("authority").join("factory.pub"));
+        let device = Server::background(run.stdout(log.try_clone()?).stderr(log))?;
+        let blank = || self.device_log().contains("ready blank device");
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !blank() {
+            if Instant::now() > deadline {
+                bail!("the device did not start");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let [sample_ms, report_ms] = PERIODS_MS.map(|millis| millis.to_string());
+        let mut provision = self.program("sensorctl");
+        provision.args(["provision", "--line", &line, "--id", "dev-1", "--host", "localhost"]);
+        provision.args(["--port", &self.broker.port.to_string()]);
+        provision.args(["--time-server", &format!("127.0.0.1:{}", self.time_server.port)]);
+        provision.args(["--sample-period-ms", &sample_ms, "--report-period-ms", &report_ms]);
+        provision.arg("--ca").arg(self.folder("ca")).arg("--authority").arg(self.folder("authority"));
+        provision.arg("--registry").arg(self.folder("registry.jsonl"));
+        let log = std::fs::File::create(self.folder("provision.log"))?;
+        process::run(provision.stdout(log.try_clone()?).stderr(log))?;
+        Ok(device)
     }
 
     /// The operator's view, not started yet.
@@ -165,6 +199,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     if outcome.is_err() {
         eprintln!("what the device noted:\n{}", world.device_log());
+    }
+    if outcome.is_ok() && !arguments.json {
+        println!("how it got there, as the device noted it:");
+        for line in world.device_log().lines().filter(|line| !line.is_empty()) {
+            println!("    {line}");
+        }
     }
     if let Some(folder) = &arguments.keep {
         eprintln!("keys, configuration, flash and logs are in {}", folder.display());

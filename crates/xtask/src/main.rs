@@ -27,7 +27,7 @@ enum Task {
     Demo(demo::Arguments),
     /// Run every test that this machine can run
     Test(suite::Arguments),
-    /// Flash and RAM of the device's code on a Cortex-M4 (thumbv7em-none-eabihf)
+    /// Flash and RAM of the device's code and of its parts on a Cortex-M4 (thumbv7em-none-eabihf)
     Size,
     /// Measure against references: flash and RAM, bytes per sample on the wire, devices per core
     Bench(bench::Arguments),
@@ -49,7 +49,7 @@ fn run(task: &Task) -> Result<()> {
     match task {
         Task::Demo(arguments) => demo::run(arguments),
         Task::Test(arguments) => suite::run(arguments),
-        Task::Size => size::run(),
+        Task::Size => size::run().and_then(|()| size::parts()),
         Task::Bench(arguments) => bench::run(arguments),
         Task::Fuzz(arguments) => fuzz::run(arguments),
     }

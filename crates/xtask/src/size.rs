@@ -1,5 +1,5 @@
-//! Flash and RAM of the device's code on a Cortex-M4: one program with the device in it against the same program
-//! without it, both linked for thumbv7em-none-eabihf and optimised for size.
+//! Flash and RAM of the device's code on a Cortex-M4: one program with the device in it, or a part of it, against the
+//! same program without it, both linked for thumbv7em-none-eabihf and optimised for size.
 
 use crate::process;
 use crate::toolchain::Toolchain;
@@ -18,22 +18,38 @@ pub struct Footprint {
     pub ram: u64,
 }
 
-/// Links the program, with the device or without, and adds up its sections.
-fn footprint(with_device: bool) -> Result<Footprint> {
+/// Everything that a firmware with an identity takes of the two crates.
+const WHOLE: &str = "device,factory,partition";
+
+/// Parts of it, as the program's features, and what they are.
+const PARTS: [(&str, &str); 7] = [
+    (WHOLE, "whole: service, factory, vault's partition"),
+    ("device", "device in service"),
+    ("factory", "factory's line: provisioning"),
+    ("verify", "signed documents: COSE, p256's verification"),
+    ("partition", "vault's partition"),
+    ("entropy", "health tests and HMAC_DRBG"),
+    ("sign", "p256's signature, for a vault without PSA"),
+];
+
+/// What selects the SHA-256 with a loop in place of its 64 rounds written out.
+const COMPACT_SHA256: &str = "--cfg=sha2_backend_soft=\"compact\"";
+
+/// Links the program with these features and flags for the compiler, and adds up its sections.
+fn footprint(features: &str, more_flags: &[&str]) -> Result<Footprint> {
     let toolchain = Toolchain::for_target(TARGET)?;
     let (linker, flavour) = Toolchain::arm_linker()?;
     let folder = process::root().join("crates/footprint");
     let target = process::target().join("footprint");
     let mut build = toolchain.cargo(&["build", "--quiet", "--release", "--target", TARGET])?;
-    if with_device {
-        build.args(["--features", "device"]);
-    }
-    let flags = [
+    build.args(["--features", features]);
+    let mut flags = vec![
         format!("-Clinker={}", linker.display()),
         format!("-Clinker-flavor={flavour}"),
         "-Clink-arg=--gc-sections".into(),
         format!("-Clink-arg=-T{}", folder.join("footprint.ld").display()),
     ];
+    flags.extend(more_flags.iter().map(|flag| (*flag).to_owned()));
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env("CARGO_TARGET_DIR", &target);
     process::run(build.current_dir(&folder))?;
     let program = target.join(TARGET).join("release/footprint");
@@ -56,16 +72,16 @@ fn footprint(with_device: bool) -> Result<Footprint> {
     Ok(sum)
 }
 
-/// What the device and the protocol add to a program, in bytes.
-pub fn device() -> Result<Footprint> {
-    let without = footprint(false)?;
-    let with = footprint(true)?;
+/// What these features add to the program, in bytes.
+fn added(features: &str, flags: &[&str]) -> Result<Footprint> {
+    let without = footprint("", flags)?;
+    let with = footprint(features, flags)?;
     Ok(Footprint { flash: with.flash - without.flash, ram: with.ram - without.ram })
 }
 
-/// Prints it.
+/// Prints what the device and the protocol add to a program.
 pub fn run() -> Result<()> {
-    let device = device()?;
+    let device = added("device", &[])?;
     println!("device + protocol on {TARGET}, optimised for size, against the same program without them:");
     println!(
         "  flash {:>7} B   of the 120 kB that the seeds allow for TLS: {:.0} %",
@@ -77,5 +93,26 @@ pub fn run() -> Result<()> {
         device.ram,
         device.ram as f64 / 500.0
     );
+    Ok(())
+}
+
+/// Prints what each part adds to the same program, with both forms of SHA-256.
+pub fn parts() -> Result<()> {
+    println!("\nparts, each alone in that program; what they share counts in each:\n");
+    println!("| part | flash | of the whole | RAM | flash with compact SHA-256 | of the same part |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    let whole = added(WHOLE, &[])?.flash as f64;
+    for (features, name) in PARTS {
+        let part = added(features, &[])?;
+        let compact = added(features, &[COMPACT_SHA256])?;
+        println!(
+            "| {name} | {} B | {:.0} % | {} B | {} B | {:.0} % |",
+            part.flash,
+            100.0 * part.flash as f64 / whole,
+            part.ram,
+            compact.flash,
+            100.0 * compact.flash as f64 / part.flash as f64
+        );
+    }
     Ok(())
 }

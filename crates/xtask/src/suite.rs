@@ -82,15 +82,56 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What the tests need from Debian.
+/// What the tests need from Debian and from Python.
 fn packages() -> Result<Outcome> {
-    let needed = [("mosquitto", "mosquitto"), ("openssl", "openssl"), ("git", "git")];
+    let needed =
+        [("mosquitto", "mosquitto"), ("openssl", "openssl"), ("softhsm2-util", "softhsm2"), ("git", "git")];
     let missing: Vec<&str> =
         needed.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
     if !missing.is_empty() {
         process::install(&missing)?;
     }
+    python_packages()?;
     Ok(Outcome::Passed)
+}
+
+/// The independent implementations that tests are held against, in a folder of the build: nothing is installed into the
+/// system's Python.
+fn python_packages() -> Result<()> {
+    let requirements = process::root().join("crates/protocol/tests/interop/requirements.txt");
+    let wanted =
+        std::fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let folder = process::target().join("python");
+    let installed = folder.join("requirements.txt");
+    // Another Python than the one that installed them cannot load the compiled ones.
+    let usable = || {
+        Command::new("python3")
+            .args(["-c", "import pycose, jwt, cryptography.hazmat.bindings._rust"])
+            .env("PYTHONPATH", &folder)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if std::fs::read(&installed).is_ok_and(|there| there == wanted) && usable() {
+        return Ok(());
+    }
+    let pip = || Command::new("python3").args(["-m", "pip", "--version"]).output();
+    if !pip().is_ok_and(|output| output.status.success()) {
+        process::install(&["python3", "python3-pip"])?;
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    eprintln!("installing the Python packages of the tests into {} ...", folder.display());
+    // A folder of its own is also what a Python that is managed by Debian allows (PEP 668).
+    let mut install = Command::new("python3");
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    install.args(["--no-warn-script-location", "--root-user-action", "ignore"]);
+    install.arg("--target").arg(&folder).arg("-r").arg(&requirements);
+    process::run(&mut install)?;
+    ensure!(usable(), "the Python packages in {} cannot be loaded by python3", folder.display());
+    std::fs::write(&installed, &wanted)?;
+    Ok(())
 }
 
 fn passed(command: &mut Command) -> Result<Outcome> {
@@ -228,6 +269,8 @@ fn zephyr() -> Result<Outcome> {
         modules.success(),
         "the firmware's tests need two Python packages: pip install cryptography pytest"
     );
+    // The firmware's tests run them beside it.
+    let programs = process::build(&["simulator", "sensorctl"], false)?;
     let toolchain = Toolchain::for_target("x86_64-unknown-none")?;
     let mut twister = Command::new("west");
     twister.args([
@@ -240,6 +283,7 @@ fn zephyr() -> Result<Outcome> {
         "--testsuite-root",
     ]);
     twister.arg(process::root().join("tests")).arg("--outdir").arg(process::target().join("twister"));
+    twister.env("SENSOR_PROGRAMS", &programs);
     twister.envs(toolchain.environment()?).env("ZEPHYR_BASE", &base).current_dir(&base);
     if std::env::var_os("ZEPHYR_TOOLCHAIN_VARIANT").is_none() {
         twister.env("ZEPHYR_TOOLCHAIN_VARIANT", "host");

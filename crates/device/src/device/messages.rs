@@ -25,6 +25,9 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             let len = self.state(now).encode(&mut self.buffer).ok()?;
             return Some((self.outbox.send(Kind::State, now), Channel::State, len));
         }
+        if let Some(message) = self.poll_identity(now) {
+            return Some(message);
+        }
         while let Some(slot) = self.backlog.head()
             && now >= self.backlog_retry
         {

@@ -6,6 +6,7 @@ const POLICY: Policy = Policy {
     healthy_ms: 30_000,
     connect_timeout_ms: 10_000,
     answer_timeout_ms: 5_000,
+    token_life_s: 3_600,
 };
 const KEEP_ALIVE_S: u32 = 20;
 

@@ -2,19 +2,27 @@
 //! A world for the device in virtual time: a network that breaks, a broker that restarts, time servers, a store, a
 //! ledger of what the service received. Everything comes from one seed.
 
+pub mod factory;
+pub mod field;
+pub mod service;
+pub mod vault;
+
 use device::clock::sntp::PACKET_LEN;
 use device::platform::BACKLOG_SLOTS;
+use device::provisioning::{Development, adopt};
 use device::{
     BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeyValue, Policy, StorageError, Uptime,
 };
 use fastrand::Rng;
 use protocol::config::{CONFIGURATION_BYTES_MAX, Draft};
 use protocol::{
-    Batch, Channel, DeviceId, EpochMillis, Failure, Hello, Measurement, ResetCause, SensorFault, State, Topic,
+    Batch, Channel, DeviceId, EpochMillis, Failure, Hello, IdentityState, Measurement, ResetCause,
+    SensorFault, State, Topic,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 pub const BUILD: EpochMillis = EpochMillis::from_seconds(1_790_000_000);
 /// How far a sample's time may be off: no honest answer takes longer than a second, and two liars never agree.
@@ -32,6 +40,12 @@ pub struct Platform {
     pub storage_fails: bool,
     /// How many reads will fail from now on.
     pub fail_reads: Rc<Cell<u32>>,
+    /// What the vault holds.
+    pub keys: Rc<RefCell<vault::Keys>>,
+    /// After how many calls of the vault one fails.
+    pub vault_calls: Rc<Cell<Option<u32>>>,
+    /// After how many changes of the store one fails.
+    pub store_calls: Rc<Cell<Option<u32>>>,
 }
 
 impl KeyValue for Platform {
@@ -51,12 +65,16 @@ impl KeyValue for Platform {
         if self.storage_fails {
             return Err(StorageError::Medium);
         }
+        self.store_fails()?;
         self.written.borrow_mut().push(key);
         self.store.borrow_mut().insert(key, value.to_vec());
         Ok(())
     }
 
     fn remove(&mut self, key: Key) -> Result<(), StorageError> {
+        if self.store.borrow().contains_key(&key) {
+            self.store_fails()?;
+        }
         self.store.borrow_mut().remove(&key);
         Ok(())
     }
@@ -74,9 +92,22 @@ impl Entropy for Platform {
 
 impl Platform {
     pub fn seeded(seed: u64) -> Self {
+        let (store, keys) = adopted().clone();
         let platform = Self { rng: Rc::new(RefCell::new(Rng::with_seed(seed))), ..Self::default() };
-        platform.configure(|_| {});
+        *platform.store.borrow_mut() = store;
+        *platform.keys.borrow_mut() = keys;
         platform
+    }
+
+    /// A blank one.
+    pub fn blank(seed: u64) -> Self {
+        Self { rng: Rc::new(RefCell::new(Rng::with_seed(seed))), ..Self::default() }
+    }
+
+    fn store_fails(&self) -> Result<(), StorageError> {
+        let left = self.store_calls.get();
+        self.store_calls.set(left.and_then(|left| left.checked_sub(1)));
+        if left == Some(0) { Err(StorageError::Medium) } else { Ok(()) }
     }
 
     /// Stores a configuration: three time servers, a sample a second, a report every five, and what `change` changes.
@@ -92,6 +123,27 @@ impl Platform {
         let len = draft.check().unwrap().encode(&mut buffer).unwrap();
         self.store.borrow_mut().insert(Key::Configuration, buffer[..len].to_vec());
     }
+}
+
+/// What a development device holds: the same for all, because making it costs more than a short life.
+fn adopted() -> &'static (HashMap<Key, Vec<u8>>, vault::Keys) {
+    static ADOPTED: OnceLock<(HashMap<Key, Vec<u8>>, vault::Keys)> = OnceLock::new();
+    ADOPTED.get_or_init(|| {
+        let mut platform = Platform::blank(0);
+        platform.configure(|_| {});
+        let configuration = device::config::load(&mut platform).unwrap();
+        let service = service::Service::new();
+        let tls = [0x21; 32];
+        let leaf = service.ca.issue("dev-1", &vault::public(&tls), service.leaf);
+        let development = Development {
+            chain: service::certificates(&[&leaf]),
+            roots: service::certificates(&[&service.ca.root]),
+            configuration: &configuration,
+            tls: &tls,
+        };
+        adopt(&mut platform, &development).unwrap();
+        (platform.store.take(), platform.keys.take())
+    })
 }
 
 pub fn boot_info(policy: Policy) -> BootInfo {
@@ -173,7 +225,15 @@ impl Ledger {
                     }
                 }
             }
-            Channel::ConfigDesired | Channel::Command => panic!("the device publishes to {topic}"),
+            Channel::IdentityState => {
+                IdentityState::decode(payload).unwrap();
+            }
+            Channel::IdentityRequest
+            | Channel::ConfigDesired
+            | Channel::RootsDesired
+            | Channel::AuthorityDesired
+            | Channel::IdentityDesired
+            | Channel::Command => panic!("the device publishes to {topic}"),
         }
     }
 
@@ -488,6 +548,7 @@ impl From<Command<'_>> for Act {
             Command::Sample => Self::Sample,
             Command::Log(note) => Self::Log(note.to_string()),
             Command::Stopped => Self::Stopped,
+            Command::Retired(end) => panic!("nobody ended this life: {end:?}"),
         }
     }
 }

@@ -60,9 +60,11 @@ pub(super) fn open(path: &Path, total: usize) -> Result<(File, Vec<u8>), OpenErr
     Ok((file, content))
 }
 
-/// The page cache survives the process; only a crash of the whole machine can lose what was written last.
-pub(super) fn write_at(file: &File, address: u32, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(bytes, u64::from(address))
+/// The page cache survives the process; only a crash of the whole machine can lose what was written last, and what is
+/// `durable` not even that.
+pub(super) fn write_at(file: &File, address: u32, bytes: &[u8], durable: bool) -> io::Result<()> {
+    file.write_all_at(bytes, u64::from(address))?;
+    if durable { file.sync_data() } else { Ok(()) }
 }
 
 /// Made beside its place and renamed, so that a kill in between leaves no half file. Mode 0600 is [`NamedTempFile`]'s.

@@ -127,6 +127,43 @@ fn a_word_that_is_not_erased_is_refused_and_stays() {
 }
 
 #[test]
+fn zeros_overwrite_what_is_written_where_the_flash_takes_that_and_nothing_else_does() {
+    let mut flash = Flash::in_memory().overwritable();
+    flash.write(8, &[0xF0; 4]).expect("erased");
+    assert_eq!(flash.write(8, &[0x70; 4]), Err(FlashError::NotErased { address: 8 }));
+    assert_eq!(flash.write(8, &[0, 0, 0, 1]), Err(FlashError::NotErased { address: 8 }));
+    assert_eq!(flash.write(4, &[1, 2, 3, 4, 0, 0, 0, 0]), Ok(()));
+    assert_eq!(flash.image()[..16], [0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF]);
+    assert_eq!(flash.copy().write(4, &[0; 4]), Ok(()));
+}
+
+#[test]
+fn zeros_that_are_torn_clear_some_bits_and_set_none() {
+    let mut kinds = std::collections::HashSet::new();
+    for seed in 0..100 {
+        let mut flash = Tiny::in_memory_of(TINY_BLOCKS).overwritable();
+        flash.write(0, &[0x5A; 64]).expect("erased");
+        flash.cut_at(0, Cut::Torn { seed });
+        assert_eq!(flash.write(0, &[0; 64]), Err(FlashError::PowerLost));
+        assert!(flash.image()[..64].iter().all(|cell| cell & !0x5A == 0), "seed {seed}");
+        kinds.insert(flash.image());
+    }
+    assert!(kinds.len() > 50, "{}", kinds.len());
+}
+
+#[test]
+fn durable_flash_keeps_what_it_holds_like_any_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("flash");
+    let mut flash = Flash::open(&path).expect("made").durable();
+    flash.write(0, &[7; 8]).expect("erased");
+    flash.erase(4096, 8192).expect("in range");
+    let image = flash.image();
+    drop(flash);
+    assert_eq!(std::fs::read(&path).expect("a file"), image);
+}
+
+#[test]
 fn what_is_misaligned_is_refused() {
     let mut flash = Flash::in_memory();
     assert_eq!(flash.write(2, &[0; 4]), Err(FlashError::Misaligned { address: 2, len: 4, unit: 4 }));

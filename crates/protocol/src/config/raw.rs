@@ -2,8 +2,8 @@
 //! content.
 
 use super::{
-    Configuration, ConfigurationError, Draft, FieldFault, FieldName, KEEP_ALIVE, NUMBER, PORT, REPORT_PERIOD,
-    SAMPLE_PERIOD, SNTP_PORT, TIME_SERVERS_MAX,
+    Authentication, Configuration, ConfigurationError, Draft, FieldFault, FieldName, KEEP_ALIVE, NUMBER,
+    PORT, REPORT_PERIOD, SAMPLE_PERIOD, SNTP_PORT, TIME_SERVERS_MAX,
 };
 use crate::endpoint::check_host;
 use crate::{DeviceId, Endpoint, PROTOCOL_VERSION};
@@ -20,6 +20,7 @@ pub(super) struct Raw<'a> {
     host: &'a str,
     port: u64,
     keep_alive_s: u64,
+    auth: &'a str,
     time_servers: Vec<&'a str, { TIME_SERVERS_MAX + 1 }>,
     sample_period_ms: u64,
     report_period_ms: u64,
@@ -44,6 +45,7 @@ impl Raw<'_> {
             host: check_host(self.host, "host")?,
             port: PORT.check(self.port)?,
             keep_alive_s: KEEP_ALIVE.check(self.keep_alive_s)?,
+            auth: Authentication::from_wire(self.auth).ok_or(ConfigurationError::BadAuthentication)?,
             time_servers,
             sample_period_ms: SAMPLE_PERIOD.check(self.sample_period_ms)?,
             report_period_ms: REPORT_PERIOD.check(self.report_period_ms)?,
@@ -98,8 +100,8 @@ impl<'de> Visitor<'de> for RawVisitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Raw<'de>, A::Error> {
         let (mut v, mut number, mut id, mut host, mut port) = (None, None, None, None, None);
-        let (mut keep_alive_s, mut time_servers, mut sample_period_ms, mut report_period_ms) =
-            (None, None, None, None);
+        let (mut keep_alive_s, mut auth, mut time_servers, mut sample_period_ms, mut report_period_ms) =
+            (None, None, None, None, None);
         let mut last = None;
         loop {
             let name = match (map.next_key::<&str>(), last) {
@@ -115,6 +117,7 @@ impl<'de> Visitor<'de> for RawVisitor<'_> {
                 "host" => self.field(&mut map, name, &mut host)?,
                 "port" => self.field(&mut map, name, &mut port)?,
                 "keep_alive_s" => self.field(&mut map, name, &mut keep_alive_s)?,
+                "auth" => self.field(&mut map, name, &mut auth)?,
                 "time_servers" => self.field(&mut map, name, &mut time_servers)?,
                 "sample_period_ms" => self.field(&mut map, name, &mut sample_period_ms)?,
                 "report_period_ms" => self.field(&mut map, name, &mut report_period_ms)?,
@@ -129,6 +132,7 @@ impl<'de> Visitor<'de> for RawVisitor<'_> {
             host: self.present("host", host)?,
             port: self.present("port", port)?,
             keep_alive_s: self.present("keep_alive_s", keep_alive_s)?,
+            auth: self.present("auth", auth)?,
             time_servers: self.present("time_servers", time_servers)?,
             sample_period_ms: self.present("sample_period_ms", sample_period_ms)?,
             report_period_ms: self.present("report_period_ms", report_period_ms)?,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::string::{String, ToString};
 
 const GOOD: &str = concat!(
-    r#"{"v":1,"number":1,"id":"dev-1","host":"broker.example","port":8883,"keep_alive_s":60,"#,
+    r#"{"v":1,"number":1,"id":"dev-1","host":"broker.example","port":8883,"keep_alive_s":60,"auth":"certificate","#,
     r#""time_servers":["time.example","10.0.0.1:1123"],"sample_period_ms":10000,"report_period_ms":60000}"#
 );
 
@@ -64,6 +64,7 @@ fn a_wrong_type_a_missing_an_unknown_and_a_doubled_field_are_refused_by_name() {
         "host",
         "port",
         "keep_alive_s",
+        "auth",
         "time_servers",
         "sample_period_ms",
         "report_period_ms",
@@ -105,6 +106,8 @@ fn bad_hosts_ids_and_time_servers_are_refused_by_name() {
         ("id", "\"\"", "id: a device id has at least 1"),
         ("id", "\"a/b\"", "id: a device id has only"),
         ("id", std::format!("\"{label}\"").as_str(), "id: a device id has at most 32"),
+        ("auth", "\"none\"", "auth must be \"certificate\" or \"token\""),
+        ("auth", "\"Token\"", "auth must be"),
         ("time_servers", "[]", "time_servers has 0 entries"),
         ("time_servers", r#"["a","b","c","d","e"]"#, "time_servers has 5 entries"),
         ("time_servers", r#"["a","A"]"#, "the same server twice"),

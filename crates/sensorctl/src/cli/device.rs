@@ -1,8 +1,9 @@
 //! `sensorctl device`.
 
 use super::Failure;
+use super::shared::Configured;
 use crate::authority::{Authority, AuthorityError};
-use crate::enrol::{self, EnrolError, Enrolled, Wanted};
+use crate::enrol::{self, EnrolError, Enrolled};
 use crate::settings;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -45,24 +46,8 @@ struct Enrol {
     /// What the ids of --count devices begin with
     #[arg(long, value_name = "TEXT", requires = "count")]
     id_prefix: Option<String>,
-    /// Host name or IPv4 address of the broker, as in its certificate
-    #[arg(long)]
-    host: String,
-    /// TCP port of the broker [default: 8883]
-    #[arg(long)]
-    port: Option<u32>,
-    /// Time server (SNTP), up to four in the order in which they are asked [default: the broker's host]
-    #[arg(long, value_name = "HOST[:PORT]")]
-    time_server: Vec<String>,
-    /// Milliseconds between two samples [default: 10000]
-    #[arg(long, value_name = "MS")]
-    sample_period_ms: Option<u32>,
-    /// Milliseconds between two reports [default: 60000]
-    #[arg(long, value_name = "MS")]
-    report_period_ms: Option<u32>,
-    /// MQTT keep-alive in seconds [default: 60]
-    #[arg(long, value_name = "S")]
-    keep_alive_s: Option<u32>,
+    #[command(flatten)]
+    configured: Configured,
     /// Days for which the certificate is valid
     #[arg(long, value_name = "N", default_value_t = enrol::DEVICE_DAYS)]
     days: u32,
@@ -99,14 +84,7 @@ impl Device {
 impl Enrol {
     /// Gives what there is to say of it.
     fn run(self) -> Result<String, EnrolError> {
-        let wanted = Wanted {
-            host: self.host,
-            port: self.port,
-            time_servers: self.time_server,
-            sample_period_ms: self.sample_period_ms,
-            report_period_ms: self.report_period_ms,
-            keep_alive_s: self.keep_alive_s,
-        };
+        let wanted = self.configured.wanted();
         let out = self.out.display();
         if let Some(id) = self.id {
             // What is wrong with the arguments is said before what is wrong with the files.

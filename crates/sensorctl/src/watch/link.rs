@@ -3,42 +3,29 @@
 //! R-TLS-ALL, R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT.
 
 use super::Link;
-use crate::authority::file;
-use crate::folder::{self, FolderError};
+pub use crate::operator::now;
+use crate::operator::{Operator, OperatorError, reason};
 use protocol::topic::ROOT;
 use protocol::{Channel, DeviceId, EpochMillis};
 use rumqttc::{
-    AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing,
-    Packet, QoS, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ClientError, ConnectionError, Event, EventLoop, Outgoing, Packet, QoS, SubscribeFilter,
+    SubscribeReasonCode,
 };
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
-/// How long connecting may take, in seconds.
-const CONNECT_TIMEOUT_S: u64 = 10;
-/// MQTT keep-alive in seconds.
-const KEEP_ALIVE_S: u64 = 30;
 /// How long taking leave of the broker may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why there can be no link at all.
 #[derive(Debug)]
 pub enum LinkError {
-    /// A file of the operator's credentials.
-    Folder(FolderError),
-    /// A file is there but cannot be used: which, and why.
-    Unusable(PathBuf, String),
-    /// The random generator gives no name for the session.
-    Random,
+    /// The operator's credentials.
+    Operator(OperatorError),
     /// The broker does not let the operator read this topic.
     SubscriptionRefused(String),
     /// The client library stopped.
@@ -48,9 +35,7 @@ pub enum LinkError {
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder(error) => error.fmt(f),
-            Self::Unusable(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
-            Self::Random => f.write_str("the system's random generator gives no numbers"),
+            Self::Operator(error) => error.fmt(f),
             Self::SubscriptionRefused(filter) => {
                 write!(
                     f,
@@ -64,23 +49,19 @@ impl fmt::Display for LinkError {
 
 impl std::error::Error for LinkError {}
 
-impl From<FolderError> for LinkError {
-    fn from(error: FolderError) -> Self {
-        Self::Folder(error)
+impl From<OperatorError> for LinkError {
+    fn from(error: OperatorError) -> Self {
+        Self::Operator(error)
     }
 }
 
 /// Where to connect, as whom, and what to listen to.
 #[derive(Debug)]
 pub struct Options {
-    /// The broker's host name or address, as in its certificate.
-    pub host: String,
-    /// Its TCP port.
-    pub port: u16,
+    /// The broker, and as whom.
+    pub operator: Operator,
     /// One device, or all.
     pub device: Option<DeviceId>,
-    tls: Arc<ClientConfig>,
-    client_id: String,
 }
 
 /// What the link brings.
@@ -101,35 +82,15 @@ pub enum Incoming {
     Failed(LinkError),
 }
 
-/// The system's time.
-pub fn now() -> EpochMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    EpochMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
 impl Options {
     /// Reads the operator's credentials from the authority's folder `ca`.
     pub fn new(ca: &Path, host: String, port: u16, device: Option<DeviceId>) -> Result<Self, LinkError> {
-        let provider = provider();
-        let mut random = [0; 4];
-        provider.secure_random.fill(&mut random).map_err(|_| LinkError::Random)?;
-        let tls = Arc::new(tls(ca, provider)?);
-        // At most 23 characters: what every MQTT 3.1.1 broker takes.
-        let client_id = format!("operator-watch-{:08x}", u32::from_le_bytes(random));
-        Ok(Self { host, port, device, tls, client_id })
+        let operator = Operator::new(&[ca.to_owned()], ca, host, port, "watch")?;
+        Ok(Self { operator, device })
     }
 
     fn mqtt(&self, clean_session: bool) -> (AsyncClient, EventLoop) {
-        let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
-        options
-            .set_clean_session(clean_session)
-            .set_keep_alive(Duration::from_secs(KEEP_ALIVE_S))
-            .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(&self.tls))));
-        let (client, mut events) = AsyncClient::new(options, 8);
-        let mut network = NetworkOptions::new();
-        network.set_connection_timeout(CONNECT_TIMEOUT_S);
-        events.set_network_options(network);
-        (client, events)
+        self.operator.connect(self.operator.options(clean_session))
     }
 
     /// The topics that are listened to.
@@ -138,50 +99,6 @@ impl Options {
         let channels = [Channel::Hello, Channel::State, Channel::Telemetry];
         channels.map(|channel| format!("{ROOT}/{device}/{}", channel.as_str())).to_vec()
     }
-}
-
-/// ECDHE with AEAD on P-256 and X25519 and ECDSA certificates, AES-128 first: what devices and brokers of ours speak.
-fn provider() -> CryptoProvider {
-    use ring::cipher_suite as suite;
-    CryptoProvider {
-        cipher_suites: vec![
-            suite::TLS13_AES_128_GCM_SHA256,
-            suite::TLS13_AES_256_GCM_SHA384,
-            suite::TLS13_CHACHA20_POLY1305_SHA256,
-            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-        ],
-        kx_groups: vec![ring::kx_group::SECP256R1, ring::kx_group::X25519],
-        ..ring::default_provider()
-    }
-}
-
-fn tls(ca: &Path, provider: CryptoProvider) -> Result<ClientConfig, LinkError> {
-    let path = |name: &str| ca.join(name);
-    let unusable = |name: &str, why: &dyn fmt::Display| LinkError::Unusable(path(name), why.to_string());
-    let certificates = |name: &str| {
-        let text = folder::read(&path(name))?;
-        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-        match all {
-            Ok(all) if all.is_empty() => Err(unusable(name, &"it holds no certificate in PEM form")),
-            Ok(all) => Ok(all),
-            Err(error) => Err(unusable(name, &error)),
-        }
-    };
-    let mut roots = RootCertStore::empty();
-    for root in certificates(file::ROOT)? {
-        roots.add(root).map_err(|error| unusable(file::ROOT, &error))?;
-    }
-    let chain = certificates(file::OPERATOR)?;
-    let key = PrivateKeyDer::from_pem_slice(folder::read(&path(file::OPERATOR_KEY))?.as_bytes())
-        .map_err(|_| unusable(file::OPERATOR_KEY, &"it holds no private key in PEM form"))?;
-    ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| unusable(file::ROOT, &error))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| unusable(file::OPERATOR_KEY, &error))
 }
 
 /// Keeps the link up and reports through `incoming` until `stop` fires or the receiver is gone; then takes leave of the
@@ -277,14 +194,4 @@ async fn disconnect(client: &AsyncClient, events: &mut EventLoop) -> Result<(), 
         while !matches!(events.poll().await?, Event::Outgoing(Outgoing::Disconnect)) {}
     }
     Ok(())
-}
-
-/// What an error says that a person can act on, without the layers it came through.
-fn reason(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::Io(error) | ConnectionError::Tls(rumqttc::TlsError::Io(error)) => error.to_string(),
-        ConnectionError::NetworkTimeout => format!("no answer within {CONNECT_TIMEOUT_S} s"),
-        ConnectionError::ConnectionRefused(code) => format!("the broker refuses the connection: {code:?}"),
-        other => other.to_string(),
-    }
 }

@@ -96,7 +96,7 @@ pub fn run(options: Options, plan: &Plan) -> Result<Verdict, WatchError> {
 }
 
 async fn watch(options: Options, plan: &Plan) -> Result<Verdict, WatchError> {
-    let broker = format!("{}:{}", options.host, options.port);
+    let broker = format!("{}:{}", options.operator.host, options.operator.port);
     let mut session = Session {
         watch: Watch::new(link::now()),
         screen: Screen::open(plan.show, broker)?,

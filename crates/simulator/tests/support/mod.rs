@@ -4,17 +4,18 @@
 
 pub mod openssl;
 pub mod proxy;
+pub mod recorder;
 pub mod server;
 
 use device::{Note, Policy};
-use norflash::{Flash, Store};
 use protocol::config::Draft;
 use protocol::{Configuration, DeviceId, Failure};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType, SigningKey, date_time_ymd,
 };
-use simulator::folder;
+use simulator::folder::{self, Folder};
+use simulator::machine::Machine;
 use simulator::port::{Port, Report, Summary, stopper};
 use simulator::sensor::Model;
 use simulator::time_server::{Behaviour, TimeServer};
@@ -172,16 +173,17 @@ pub async fn honest_time() -> TimeServer {
     TimeServer::start(loopback(), Behaviour::default()).await.unwrap()
 }
 
-/// A device with a blank flash and this configuration.
-pub fn provisioned(configuration: &Configuration) -> Store<Flash> {
-    let mut store = Store::open(Flash::in_memory()).unwrap();
-    folder::provision(&mut store, configuration).unwrap();
-    store
+/// A device with this identity and configuration, in memory.
+pub fn provisioned(credentials: &Credentials, configuration: &Configuration) -> Machine {
+    let mut machine = Machine::in_memory().unwrap();
+    let folder = Folder { configuration: configuration.clone(), credentials: credentials.clone() };
+    folder::provision(&mut machine, &folder).unwrap();
+    machine
 }
 
 /// A port that can be watched.
-pub fn port(credentials: Credentials) -> (Port, mpsc::UnboundedReceiver<Report>) {
-    let mut port = Port::new(credentials, Model::new(1));
+pub fn port() -> (Port, mpsc::UnboundedReceiver<Report>) {
+    let mut port = Port::new(Model::new(1));
     port.info.policy = policy();
     let (out, reports) = mpsc::unbounded_channel();
     port.observer = Box::new(move |report| {
@@ -195,10 +197,9 @@ pub fn port(credentials: Credentials) -> (Port, mpsc::UnboundedReceiver<Report>)
 pub async fn run_until<T>(
     port: Port,
     mut reports: mpsc::UnboundedReceiver<Report>,
-    configuration: &Configuration,
+    machine: &mut Machine,
     mut judge: impl FnMut(&Note) -> Option<T>,
 ) -> (T, Summary) {
-    let mut store = provisioned(configuration);
     let (stop, stopped) = stopper();
     let found = async {
         let mut seen = Vec::new();
@@ -213,7 +214,7 @@ pub async fn run_until<T>(
             }
         }
     };
-    let run = port.run(&mut store, stopped);
+    let run = port.run(machine, stopped);
     tokio::pin!(run);
     let found = tokio::select! {
         biased;

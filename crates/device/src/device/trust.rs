@@ -1,0 +1,235 @@
+//! Where identity and trust meet the rest of the device: documents that come in, requests and states that go out, tokens,
+//! and the last words of a device whose life is over. Decides nothing that [`crate::identity`] could.
+
+use super::{Device, Life};
+use crate::identity::{Credentials, Effect, IdentityError};
+use crate::interface::{Command, End, Event};
+use crate::note::Note;
+use crate::outbox::Kind;
+use crate::platform::{Platform, Uptime};
+use crate::session::Request;
+use crate::telemetry::Ring;
+use crate::vault;
+use core::borrow::BorrowMut;
+use core::fmt;
+use protocol::config::Authentication;
+use protocol::token::{Claims, LIFE_S_MAX, TOKEN_BYTES_MAX};
+use protocol::topic::topic;
+use protocol::{Channel, EpochMillis, Failure, Refusal, Topic};
+
+/// Shortest life of a token in seconds: below it the device would only reconnect.
+const TOKEN_LIFE_S_MIN: u64 = 10;
+
+/// Room for a token, which is in no debug output.
+pub(super) struct Token(pub [u8; TOKEN_BYTES_MAX]);
+
+impl Default for Token {
+    fn default() -> Self {
+        Self([0; TOKEN_BYTES_MAX])
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
+    fn time(&self, now: Uptime) -> EpochMillis {
+        self.clock.time(now).unwrap_or(EpochMillis(0))
+    }
+
+    /// A message on one of the topics subscribed to.
+    pub(super) fn message(&mut self, now: Uptime, text: &str, payload: &[u8]) {
+        let Some(Topic { channel, .. }) =
+            Topic::decode(text).filter(|topic| topic.device == *self.identity.id())
+        else {
+            self.refused = self.refused.saturating_add(1);
+            return self.note(Note::DocumentRefused(Refusal::ContentType));
+        };
+        // What is retained and withdrawn comes as an empty message.
+        if payload.is_empty() {
+            return;
+        }
+        let time = self.time(now);
+        match self.identity.message(channel, payload, time, &mut self.platform) {
+            Ok(effect) => {
+                self.note(Note::DocumentAccepted(channel));
+                self.take_effect(now, effect);
+            }
+            Err(refusal) => self.note(Note::DocumentRefused(refusal)),
+        }
+    }
+
+    fn take_effect(&mut self, now: Uptime, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Reconnect => self.reconnect(now),
+            Effect::End(end, error) => {
+                if let Some(error) = error {
+                    // What is not wiped yet is not said to be: the next start goes on, and says nothing either.
+                    self.identity.said = true;
+                    self.identity_failed(error);
+                } else {
+                    self.note(Note::Retired(end));
+                }
+                self.outbox.clear();
+                self.telemetry.disconnected();
+                self.life = Life::Retiring(end);
+            }
+        }
+    }
+
+    /// Another connection soon, at a random point: a document for a group reaches all of it at one instant.
+    fn reconnect(&mut self, now: Uptime) {
+        let window = u64::from(self.policy.backoff_cap_ms) / 10;
+        let wait = (window * u64::from(self.random())) >> 32;
+        self.session.reconnect(now, wait);
+        self.link_is_gone(Failure::Requested);
+    }
+
+    /// The service has accepted the attempt.
+    pub(super) fn identity_accepted(&mut self, now: Uptime) {
+        let time = self.time(now);
+        let judged = self.identity.accepted(now, time, &mut self.platform);
+        for warning in self.identity.warnings(time).into_iter().flatten() {
+            self.note(warning);
+        }
+        self.judged(now, judged);
+    }
+
+    fn judged(&mut self, now: Uptime, judged: Result<Option<Note>, IdentityError>) {
+        match judged {
+            Ok(None) => {}
+            Ok(Some(note)) => {
+                self.note(note);
+                let time = self.time(now);
+                if let Err(error) = self.identity.clear(time, &mut self.platform) {
+                    self.identity_failed(error);
+                }
+                if self.identity.has_trial() {
+                    self.reconnect(now);
+                }
+            }
+            // The connection stays: another one would bring no better store. It is tried again with the next tick.
+            Err(error) => self.identity_failed(error),
+        }
+    }
+
+    pub(super) fn check_identity(&mut self, now: Uptime) {
+        if !self.session.is_running() || !self.identity.is_tick_due(now) {
+            return;
+        }
+        let time = self.time(now);
+        let judged = self.identity.tick(now, time, &mut self.platform);
+        self.judged(now, judged);
+    }
+
+    fn identity_failed(&mut self, error: IdentityError) {
+        if let IdentityError::Storage(_) = error {
+            self.storage_errors = self.storage_errors.saturating_add(1);
+        }
+        self.note(Note::IdentityFailed(error));
+    }
+
+    /// What the identity has to say: how it is, and what it asks for.
+    pub(super) fn poll_identity(&mut self, now: Uptime) -> Option<(u16, Channel, usize)> {
+        match self.identity.rotate(now, &mut self.platform) {
+            Ok(true) => self.note(Note::KeysMade),
+            Ok(false) => {}
+            Err(error) => self.identity_failed(error),
+        }
+        if !core::mem::replace(&mut self.identity.said, true) {
+            let len = self.identity.state(self.clock.time(now)).encode(&mut self.buffer).ok()?;
+            return Some((self.outbox.send(Kind::IdentityState, now), Channel::IdentityState, len));
+        }
+        match self.identity.poll_request(now, &mut self.platform, &mut self.buffer) {
+            Ok(Some(len)) => {
+                Some((self.outbox.send(Kind::IdentityRequest, now), Channel::IdentityRequest, len))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.identity_failed(error);
+                None
+            }
+        }
+    }
+
+    /// Signs a token where the device proves itself with one: its length in [`Self::token`](Device), or that there is none.
+    pub(super) fn sign_token(&mut self, now: Uptime, credentials: Credentials) -> Option<Result<usize, ()>> {
+        self.token_renewal = None;
+        if self.configuration.auth != Authentication::Token {
+            return None;
+        }
+        let life = u64::from(self.policy.token_life_s).clamp(TOKEN_LIFE_S_MIN, LIFE_S_MAX);
+        let issued_s = self.time(now).seconds();
+        let claims = Claims {
+            issued_s,
+            expires_s: issued_s + life,
+            audience: self.configuration.service().0,
+            subject: self.identity.id(),
+        };
+        match vault::token(&mut self.platform, credentials.slot, &claims, &mut self.token.0) {
+            Ok(len) => {
+                self.token_renewal = Some(now.after(life * 800));
+                Some(Ok(len))
+            }
+            Err(error) => {
+                self.identity_failed(crate::identity::sealing(error));
+                Some(Err(()))
+            }
+        }
+    }
+
+    /// Connects again with a new token before the one in use ends.
+    pub(super) fn check_token(&mut self, now: Uptime) {
+        if self.session.is_running() && self.token_renewal.is_some_and(|at| now >= at) {
+            self.token_renewal = None;
+            self.session.reconnect(now, 0);
+            self.link_is_gone(Failure::Requested);
+        }
+    }
+
+    /// After the end of its life only the answer to its last words counts.
+    pub(super) fn handle_last(&mut self, now: Uptime, event: Event<'_>) {
+        match event {
+            Event::Subscribed { granted: true } => self.session.subscribed(now, true, 0),
+            Event::Acknowledged(token) if self.outbox.acknowledged(token).is_some() => self.session.close(),
+            Event::Disconnected(_) | Event::Shutdown | Event::Subscribed { granted: false } => {
+                self.session.close();
+            }
+            _ => {}
+        }
+    }
+
+    /// Says that its life is over, waits for the answer, disconnects and ends.
+    pub(super) fn poll_last(&mut self, now: Uptime, end: End) -> Option<Command<'_>> {
+        if self.session.is_running() && !core::mem::replace(&mut self.identity.said, true) {
+            let len = self.identity.state(self.clock.time(now)).encode(&mut self.buffer).ok()?;
+            let token = self.outbox.send(Kind::IdentityState, now);
+            let topic = topic(&self.configuration.id, Channel::IdentityState);
+            return Some(Command::Publish { token, topic, payload: self.buffer.get(..len)?, retain: true });
+        }
+        let patient = match self.outbox.oldest() {
+            Some(at) => now.since(at) < self.session.answer_timeout_ms(),
+            // It may speak once it has subscribed.
+            None => !self.identity.said && self.session.overdue(now).is_none(),
+        };
+        if patient && self.session.is_up() {
+            return None;
+        }
+        self.session.close();
+        if let Some(Request::Disconnect) = self.session.poll_output(now, false) {
+            return Some(Command::Disconnect);
+        }
+        self.life = Life::Stopped;
+        Some(Command::Retired(end))
+    }
+
+    /// When the last words have waited long enough.
+    pub(super) fn last_deadline(&self, now: Uptime) -> Uptime {
+        let answer = self.outbox.oldest().map(|oldest| oldest.after(self.session.answer_timeout_ms()));
+        answer.or_else(|| self.session.next_deadline(false)).unwrap_or(now)
+    }
+}

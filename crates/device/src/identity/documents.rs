@@ -1,0 +1,261 @@
+//! Signed documents from the service: whether each counts, and what it changes. R-AUTHORITY, R-ROOTS, R-SECRET-ROTATE,
+//! R-REPROVISION, R-DESTROY.
+//!
+//! In this order: form, topic, authority, signature, payload, audience, number, content. What fails is refused by name and
+//! counted, and changes nothing.
+
+use super::record::{self, Life, Pending};
+use super::{Effect, Identity};
+use crate::interface::End;
+use crate::platform::{Key, Platform, Uptime};
+use protocol::document::{
+    Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, Retirement, RootList,
+    RotateCommand,
+};
+use protocol::signed::{Document, Envelope, Verified};
+use protocol::x509::Certificate;
+use protocol::{Channel, Configuration, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
+
+/// Room for a list of roots while it is written.
+const SCRATCH: usize = record::ROOTS_BYTES_MAX;
+
+impl Identity {
+    /// Takes in a message from the service.
+    pub(crate) fn message<P: Platform>(
+        &mut self,
+        channel: Channel,
+        payload: &[u8],
+        time: EpochMillis,
+        platform: &mut P,
+    ) -> Result<Effect, Refusal> {
+        let done = self.judge(channel, payload, time, platform);
+        match done {
+            Ok(_) => self.said = false,
+            // What is retained comes again with every connection: counted apart.
+            Err(Refusal::Replayed) => self.replayed = self.replayed.saturating_add(1),
+            Err(refusal) => {
+                self.refused = self.refused.saturating_add(1);
+                self.last_refusal = Some(refusal);
+            }
+        }
+        done
+    }
+
+    fn judge<P: Platform>(
+        &mut self,
+        channel: Channel,
+        payload: &[u8],
+        time: EpochMillis,
+        platform: &mut P,
+    ) -> Result<Effect, Refusal> {
+        let envelope = Envelope::decode(payload)?;
+        match (channel, envelope.content_type()) {
+            (Channel::ConfigDesired, ContentType::Configuration) => self.configuration(&envelope),
+            (Channel::RootsDesired, ContentType::Roots) => self.roots_list(&envelope, time, platform),
+            (Channel::AuthorityDesired, ContentType::AuthorityKey) => self.authority_key(&envelope, platform),
+            (Channel::IdentityDesired, ContentType::Certificate) => {
+                self.certificate(&envelope, time, platform)
+            }
+            (Channel::Command, ContentType::Rotate) => self.rotation(&envelope, platform),
+            (Channel::Command, ContentType::Retirement) => self.retirement(&envelope, platform),
+            _ => Err(Refusal::ContentType),
+        }
+    }
+
+    fn verify<'b, T: Document<'b>>(&self, envelope: &Envelope<'b>) -> Result<Verified<T>, Refusal> {
+        let signer = envelope.signer();
+        let power = T::CONTENT_TYPE.power();
+        let document = match self.record.authority(power) {
+            Some(key) if key.id() == signer => envelope.verify::<T>(key)?,
+            _ if self.is_known(&signer) => return Err(Refusal::WrongAuthority),
+            _ => return Err(Refusal::UnknownKey),
+        };
+        match document.audience() {
+            Audience::Device(id) if id == self.record.id => Ok(document),
+            Audience::Device(_) => Err(Refusal::OtherDevice),
+            Audience::Group(group) if !group.is_empty() && group == self.record.group => Ok(document),
+            Audience::Group(_) => Err(Refusal::OtherGroup),
+            Audience::All => Ok(document),
+        }
+    }
+
+    fn is_known(&self, signer: &KeyId) -> bool {
+        let authority = |power| self.record.authority(power).map(PublicKey::id);
+        Power::ALL.into_iter().filter_map(authority).chain(self.record.factory).any(|key| key == *signer)
+            || *signer == self.key
+    }
+
+    /// A configuration is proven like everything else; taking it into force in the field is not built yet.
+    fn configuration(&self, envelope: &Envelope<'_>) -> Result<Effect, Refusal> {
+        self.verify::<Configuration>(envelope)?;
+        Err(Refusal::Unexpected)
+    }
+
+    fn roots_list<P: Platform>(
+        &mut self,
+        envelope: &Envelope<'_>,
+        time: EpochMillis,
+        platform: &mut P,
+    ) -> Result<Effect, Refusal> {
+        let list = self.verify::<RootList<'_>>(envelope)?;
+        newer(list.number, self.record.roots_seen)?;
+        if self.record.roots_trial.is_some() {
+            return Err(Refusal::Unexpected);
+        }
+        check_roots(&list.roots.0, time)?;
+        let mut buffer = [0; SCRATCH];
+        let place = Key::Roots(self.record.roots.other());
+        record::store_certificates(platform, place, &list.roots, &mut buffer)
+            .map_err(|_| Refusal::Storage)?;
+        let mut record = self.record.clone();
+        record.roots_trial = Some(list.number);
+        record.roots_seen = list.number;
+        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        Ok(Effect::Reconnect)
+    }
+
+    fn authority_key<P: Platform>(
+        &mut self,
+        envelope: &Envelope<'_>,
+        platform: &mut P,
+    ) -> Result<Effect, Refusal> {
+        let document = self.verify::<AuthorityKey>(envelope)?;
+        newer(document.number, self.record.authority_number)?;
+        // One key with two powers would be one power.
+        if self.is_known(&document.key.id()) {
+            return Err(Refusal::WrongAuthority);
+        }
+        let mut record = self.record.clone();
+        record.authority_number = document.number;
+        match document.power {
+            Power::Firmware => record.firmware = Some(document.key),
+            Power::Configuration => record.configuration = Some(document.key),
+            Power::Anchors => record.anchors = Some(document.key),
+            Power::Factory | Power::Device => return Err(Refusal::Payload),
+        }
+        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        Ok(Effect::None)
+    }
+
+    fn certificate<P: Platform>(
+        &mut self,
+        envelope: &Envelope<'_>,
+        time: EpochMillis,
+        platform: &mut P,
+    ) -> Result<Effect, Refusal> {
+        let document = self.verify::<IdentityCertificate<'_>>(envelope)?;
+        alone(&document.audience)?;
+        newer(document.number, self.record.certificate)?;
+        let Some(pending) = self.record.pending.filter(|pending| pending.certificate.is_none()) else {
+            return Err(Refusal::Unexpected);
+        };
+        let mut own = |usage| match platform.public_key(pending.slot, usage) {
+            Ok(Some(key)) => Ok(key),
+            Ok(None) | Err(_) => Err(Refusal::Storage),
+        };
+        if document.identity != own(KeyUse::Identity)?.id() {
+            return Err(Refusal::Unexpected);
+        }
+        check_chain(&document.chain.0, &self.record.id, &own(KeyUse::Tls)?, time)?;
+        let mut buffer = [0; SCRATCH];
+        record::store_certificates(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)
+            .map_err(|_| Refusal::Storage)?;
+        let mut record = self.record.clone();
+        record.pending = Some(Pending { certificate: Some(document.number), ..pending });
+        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        Ok(Effect::Reconnect)
+    }
+
+    fn rotation<P: Platform>(
+        &mut self,
+        envelope: &Envelope<'_>,
+        platform: &mut P,
+    ) -> Result<Effect, Refusal> {
+        let document = self.verify::<RotateCommand>(envelope)?;
+        newer(document.number, self.record.rotate_number)?;
+        let mut record = self.record.clone();
+        record.rotate_number = document.number;
+        record.rotation_wanted |= record.pending.is_none();
+        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        self.wanted |= self.record.rotation_wanted;
+        self.not_before = Uptime(0);
+        Ok(Effect::None)
+    }
+
+    fn retirement<P: Platform>(
+        &mut self,
+        envelope: &Envelope<'_>,
+        platform: &mut P,
+    ) -> Result<Effect, Refusal> {
+        let document = self.verify::<Retirement>(envelope)?;
+        alone(&document.audience)?;
+        // The document is for one life: a device that was provisioned again has another key.
+        if document.identity != self.key {
+            return Err(Refusal::Replayed);
+        }
+        let end: End = document.end;
+        record::store(platform, &Life::Ending(end)).map_err(|_| Refusal::Storage)?;
+        // From here on there is no way back: where wiping fails half-way, the next start goes on with it.
+        let wiped = record::finish(platform, end);
+        self.ended = Some(end);
+        Ok(Effect::End(end, wiped.err()))
+    }
+}
+
+const fn newer(number: u32, last: u32) -> Result<(), Refusal> {
+    if number > last {
+        Ok(())
+    } else if number == last {
+        Err(Refusal::Replayed)
+    } else {
+        Err(Refusal::Older)
+    }
+}
+
+const fn alone(audience: &Audience) -> Result<(), Refusal> {
+    match audience {
+        Audience::Device(_) => Ok(()),
+        Audience::Group(_) | Audience::All => Err(Refusal::Audience),
+    }
+}
+
+/// A list of roots is one that could vouch for a service now.
+pub(crate) fn check_roots(roots: &[&[u8]], time: EpochMillis) -> Result<(), Refusal> {
+    let usable = |root: &&[u8]| {
+        Certificate::decode(root).is_ok_and(|root| root.is_authority() && time < root.not_after())
+    };
+    if !roots.is_empty() && roots.iter().all(usable) { Ok(()) } else { Err(Refusal::Certificate) }
+}
+
+fn decode(der: &[u8]) -> Result<Certificate<'_>, Refusal> {
+    Certificate::decode(der).map_err(|_| Refusal::Certificate)
+}
+
+/// A chain is for this device and this TLS key: name, key, use, dates, and each certificate issued by the next.
+pub(crate) fn check_chain(
+    chain: &[&[u8]],
+    id: &DeviceId,
+    key: &PublicKey,
+    time: EpochMillis,
+) -> Result<(), Refusal> {
+    let leaf = decode(chain.first().ok_or(Refusal::Certificate)?)?;
+    let fits = leaf.public_key() == *key
+        && leaf.common_name() == Some(id.as_str())
+        && leaf.for_client_auth()
+        && !leaf.is_authority()
+        && time < leaf.not_after();
+    if !fits {
+        return Err(Refusal::Certificate);
+    }
+    for pair in chain.windows(2) {
+        let [below, above] = pair else { continue };
+        let (below, above) = (decode(below)?, decode(above)?);
+        if !(above.is_authority()
+            && below.issuer() == above.subject()
+            && below.is_signed_by(&above.public_key()))
+        {
+            return Err(Refusal::Certificate);
+        }
+    }
+    Ok(())
+}

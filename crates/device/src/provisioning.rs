@@ -1,0 +1,423 @@
+//! The factory state: a blank device on a serial line makes its keys, asks for certificates, and takes in one signed document
+//! that is verified as a whole and committed with one write. Owns the order of the messages; frames and line are the
+//! port's. R-PROVISION, R-INITIAL-SECRET, R-REPROVISION.
+//!
+//! ```text
+//! Identify -> who it is     Begin -> keys are made, requests     Part.. Commit -> verified, committed, locked
+//! ```
+//!
+//! A device that has an identity answers who it is and refuses the rest: [`Locked`]. Only a document of the service
+//! ([`protocol::document::Retirement`]) makes it blank again.
+
+use crate::config;
+use crate::identity::documents::{check_chain, check_roots};
+use crate::identity::record::{self, Life, Record};
+use crate::identity::{CHAIN_BYTES_MAX, IdentityError, ROOTS_BYTES_MAX, sealing};
+use crate::platform::{Key, KeySlot, Platform, RootsPlace, StorageError, VaultError};
+use crate::vault;
+use core::borrow::BorrowMut;
+use core::fmt;
+use protocol::document::{
+    Audience, CHAIN_MAX, CSR_BYTES_MAX, Certificates, ContentType, KeyUse, NONCE_BYTES, Provision, ROOTS_MAX,
+};
+use protocol::provisioning::{self, Fault, FromDevice, MESSAGE_BYTES_MAX, ToDevice, VERSION};
+use protocol::signed::{Envelope, PROVISION_DOCUMENT_BYTES_MAX};
+use protocol::{Configuration, DeviceId, EpochMillis, KeyId, Name, PublicKey, Refusal};
+
+/// Room for the document while it comes in.
+pub type Document = [u8; PROVISION_DOCUMENT_BYTES_MAX];
+
+/// The slot that the factory's identity is made in.
+const SLOT: KeySlot = KeySlot::ALL[0];
+
+/// What a device says of itself on its factory's line.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Version of the firmware.
+    pub firmware: Name,
+    /// The board.
+    pub board: Name,
+    /// The hardware's serial number in hex; empty where it has none.
+    pub serial: Name,
+    /// When the firmware was built: a certificate that had ended by then is refused.
+    pub build: EpochMillis,
+    /// Who may provision a device with this firmware.
+    pub factory: PublicKey,
+    /// Whether this firmware takes keys from outside.
+    pub injection: bool,
+}
+
+/// Where a device is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has no identity: [`Factory`].
+    Blank,
+    /// It has one: [`crate::Device`].
+    Provisioned,
+    /// It was destroyed and never works again.
+    Destroyed,
+}
+
+/// Where the device is in its life. Finishes what a power cut has interrupted.
+pub fn standing<P: Platform>(platform: &mut P) -> Result<Standing, IdentityError> {
+    Ok(match record::open(platform)? {
+        None => Standing::Blank,
+        Some(Life::Provisioned(_)) => Standing::Provisioned,
+        Some(Life::Ending(_) | Life::Destroyed) => Standing::Destroyed,
+    })
+}
+
+/// What the factory has begun.
+#[derive(Clone, Debug)]
+struct Begun {
+    id: DeviceId,
+    nonce: [u8; NONCE_BYTES],
+}
+
+/// A blank device. `D` is room for the document, or a reference to it.
+pub struct Factory<P, D> {
+    platform: P,
+    about: About,
+    document: D,
+    filled: usize,
+    begun: Option<Begun>,
+    done: Option<KeyId>,
+}
+
+impl<P, D> fmt::Debug for Factory<P, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Factory")
+            .field("begun", &self.begun)
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
+    /// A blank device: to be made where [`standing`] says so.
+    pub fn new(platform: P, about: About, document: D) -> Self {
+        Self { platform, about, document, filled: 0, begun: None, done: None }
+    }
+
+    /// Answers a message of the factory: writes the answer into `out` and gives its length in bytes.
+    pub fn message(&mut self, message: &[u8], out: &mut [u8; MESSAGE_BYTES_MAX]) -> usize {
+        let mut csrs = Csrs::default();
+        let answer = match ToDevice::decode(message) {
+            Ok(message) => self.answer(&message, &mut csrs).unwrap_or_else(|why| FromDevice::Refused { why }),
+            Err(_) => FromDevice::Refused { why: Fault::Message },
+        };
+        // MESSAGE_BYTES_MAX holds the longest answer.
+        answer.encode(out).unwrap_or(0)
+    }
+
+    /// True once it is provisioned: the port restarts as soon as the answer is sent.
+    pub fn is_provisioned(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// The platform.
+    pub fn into_platform(self) -> P {
+        self.platform
+    }
+
+    fn answer<'c>(&mut self, message: &ToDevice<'_>, csrs: &'c mut Csrs) -> Result<FromDevice<'c>, Fault> {
+        if let (Some(identity), ToDevice::Commit { .. }) = (self.done, message) {
+            // Its answer was lost.
+            return Ok(FromDevice::Provisioned { identity });
+        }
+        match message {
+            ToDevice::Identify { version: VERSION } => {
+                let life = if self.done.is_some() {
+                    provisioning::Life::Provisioned
+                } else {
+                    provisioning::Life::Blank
+                };
+                Ok(identity(&self.about, life, self.done))
+            }
+            ToDevice::Identify { .. } => Err(Fault::Message),
+            _ if self.done.is_some() => Err(Fault::Locked),
+            ToDevice::Begin { id } => self.begin(id, csrs),
+            ToDevice::Inject { key, scalar } => self.inject(*key, scalar, csrs),
+            ToDevice::Part { offset, bytes } => self.part(*offset, bytes),
+            ToDevice::Commit { len } => self.commit(*len),
+        }
+    }
+
+    fn begin<'c>(&mut self, id: &DeviceId, csrs: &'c mut Csrs) -> Result<FromDevice<'c>, Fault> {
+        self.begun = None;
+        self.filled = 0;
+        let mut nonce = [0; NONCE_BYTES];
+        self.platform.fill(&mut nonce).map_err(|_| Fault::Entropy)?;
+        self.platform.wipe(SLOT).map_err(vault_fault)?;
+        self.platform.generate(SLOT, KeyUse::Identity).map_err(vault_fault)?;
+        self.platform.generate(SLOT, KeyUse::Tls).map_err(vault_fault)?;
+        self.begun = Some(Begun { id: id.clone(), nonce });
+        self.requests(csrs)
+    }
+
+    fn inject<'c>(
+        &mut self,
+        key: KeyUse,
+        scalar: &[u8],
+        csrs: &'c mut Csrs,
+    ) -> Result<FromDevice<'c>, Fault> {
+        if !self.about.injection {
+            return Err(Fault::InjectionDisabled);
+        }
+        if self.begun.is_none() {
+            return Err(Fault::Order);
+        }
+        let scalar = scalar.try_into().map_err(|_| Fault::Message)?;
+        self.platform.import(SLOT, key, scalar).map_err(vault_fault)?;
+        self.requests(csrs)
+    }
+
+    fn requests<'c>(&mut self, csrs: &'c mut Csrs) -> Result<FromDevice<'c>, Fault> {
+        let Begun { id, nonce } = self.begun.as_ref().ok_or(Fault::Order)?;
+        let mut write = |usage, out: &mut [u8]| {
+            vault::csr(&mut self.platform, SLOT, usage, id, out)
+                .map_err(|error| identity_fault(sealing(error)))
+        };
+        let identity = write(KeyUse::Identity, &mut csrs.identity)?;
+        let tls = write(KeyUse::Tls, &mut csrs.tls)?;
+        Ok(FromDevice::Requests {
+            nonce: *nonce,
+            identity_csr: csrs.identity.get(..identity).ok_or(Fault::Storage)?,
+            tls_csr: csrs.tls.get(..tls).ok_or(Fault::Storage)?,
+        })
+    }
+
+    /// A part that was already taken is answered like a new one: its answer may have been lost.
+    fn part(&mut self, offset: u32, bytes: &[u8]) -> Result<FromDevice<'static>, Fault> {
+        if self.begun.is_none() || offset as usize > self.filled {
+            return Err(Fault::Order);
+        }
+        let end = offset as usize + bytes.len();
+        let place = self.document.borrow_mut().get_mut(offset as usize..end);
+        place.ok_or(Fault::Document(Refusal::TooLong))?.copy_from_slice(bytes);
+        self.filled = end;
+        Ok(FromDevice::Taken { len: self.filled as u32 })
+    }
+
+    fn commit(&mut self, len: u32) -> Result<FromDevice<'static>, Fault> {
+        let begun = self.begun.as_ref().ok_or(Fault::Order)?;
+        if len as usize != self.filled {
+            return Err(Fault::Order);
+        }
+        let document = self.document.borrow().get(..self.filled).ok_or(Fault::Order)?;
+        let identity = install(&mut self.platform, &self.about, begun, document)?;
+        self.done = Some(identity);
+        Ok(FromDevice::Provisioned { identity })
+    }
+}
+
+/// Verifies the document as a whole, stores what is in it, and commits with the last write.
+fn install<P: Platform>(
+    platform: &mut P,
+    about: &About,
+    begun: &Begun,
+    bytes: &[u8],
+) -> Result<KeyId, Fault> {
+    let refused = Fault::Document;
+    let envelope = Envelope::decode(bytes).map_err(refused)?;
+    if envelope.content_type() != ContentType::Provision {
+        return Err(refused(Refusal::ContentType));
+    }
+    let document = envelope.verify::<Provision<'_>>(&about.factory).map_err(refused)?;
+    let (record, configuration) = check(platform, about, begun, &document)?;
+
+    let storage = |_: StorageError| Fault::Storage;
+    let mut buffer = [0; ROOTS_BYTES_MAX];
+    const { assert!(CHAIN_BYTES_MAX <= ROOTS_BYTES_MAX, "one buffer serves both") };
+    record::store_certificates(platform, Key::Chain(SLOT), &document.chain, &mut buffer).map_err(storage)?;
+    record::store_certificates(platform, Key::Roots(RootsPlace::A), &document.roots, &mut buffer)
+        .map_err(storage)?;
+    config::store(platform, &configuration).map_err(storage)?;
+    record::store(platform, &Life::Provisioned(record)).map_err(storage)?;
+    Ok(document.identity)
+}
+
+fn check<P: Platform>(
+    platform: &mut P,
+    about: &About,
+    begun: &Begun,
+    document: &Provision<'_>,
+) -> Result<(Record, Configuration), Fault> {
+    let refused = Fault::Document;
+    if document.audience != Audience::Device(begun.id.clone()) {
+        return Err(refused(Refusal::OtherDevice));
+    }
+    if document.nonce != begun.nonce {
+        return Err(refused(Refusal::Replayed));
+    }
+    let mut key = |usage| match platform.public_key(SLOT, usage) {
+        Ok(Some(key)) => Ok(key),
+        Ok(None) | Err(_) => Err(Fault::Vault),
+    };
+    let (identity, tls) = (key(KeyUse::Identity)?.id(), key(KeyUse::Tls)?);
+    if document.identity != identity {
+        return Err(refused(Refusal::Unexpected));
+    }
+    check_chain(&document.chain.0, &begun.id, &tls, about.build).map_err(refused)?;
+    check_roots(&document.roots.0, about.build).map_err(refused)?;
+    // One key with two powers would be one power; one of the device's own would be no authority at all.
+    let keys = [
+        about.factory.id(),
+        document.firmware.id(),
+        document.configuration_key.id(),
+        document.anchors.id(),
+        identity,
+        tls.id(),
+    ];
+    let repeated =
+        keys.iter().enumerate().any(|(number, key)| keys.iter().take(number).any(|other| other == key));
+    if repeated {
+        return Err(refused(Refusal::WrongAuthority));
+    }
+    let configuration = Configuration::decode(document.configuration)
+        .ok()
+        .filter(|configuration| configuration.id == begun.id)
+        .ok_or(refused(Refusal::Configuration))?;
+    let record = Record {
+        group: document.group.clone(),
+        firmware: Some(document.firmware),
+        configuration: Some(document.configuration_key),
+        anchors: Some(document.anchors),
+        factory: Some(about.factory.id()),
+        ..Record::new(begun.id.clone(), SLOT)
+    };
+    Ok((record, configuration))
+}
+
+/// A provisioned or destroyed device's side of its factory's line.
+pub fn locked<P: Platform>(platform: &mut P, about: About) -> Result<Locked, IdentityError> {
+    let identity = match record::open(platform)? {
+        Some(Life::Provisioned(record)) => platform.public_key(record.active, KeyUse::Identity)?,
+        _ => None,
+    };
+    Ok(Locked::new(about, identity.map(|key| key.id())))
+}
+
+/// A device with an identity, or a destroyed one, on its factory's line.
+#[derive(Clone, Debug)]
+pub struct Locked {
+    about: About,
+    identity: Option<KeyId>,
+}
+
+impl Locked {
+    /// A device with this identity; `None` for a destroyed one.
+    pub const fn new(about: About, identity: Option<KeyId>) -> Self {
+        Self { about, identity }
+    }
+
+    /// Answers a message of the factory: writes the answer into `out` and gives its length in bytes.
+    pub fn message(&self, message: &[u8], out: &mut [u8; MESSAGE_BYTES_MAX]) -> usize {
+        let life = match self.identity {
+            Some(_) => provisioning::Life::Provisioned,
+            None => provisioning::Life::Destroyed,
+        };
+        let answer = match ToDevice::decode(message) {
+            Ok(ToDevice::Identify { version: VERSION }) => identity(&self.about, life, self.identity),
+            Ok(ToDevice::Identify { .. }) | Err(_) => FromDevice::Refused { why: Fault::Message },
+            Ok(_) => FromDevice::Refused { why: Fault::Locked },
+        };
+        answer.encode(out).unwrap_or(0)
+    }
+}
+
+/// Room for two requests.
+struct Csrs {
+    identity: [u8; CSR_BYTES_MAX],
+    tls: [u8; CSR_BYTES_MAX],
+}
+
+impl Default for Csrs {
+    fn default() -> Self {
+        Self { identity: [0; CSR_BYTES_MAX], tls: [0; CSR_BYTES_MAX] }
+    }
+}
+
+fn identity(about: &About, life: provisioning::Life, identity: Option<KeyId>) -> FromDevice<'static> {
+    FromDevice::Identity {
+        version: VERSION,
+        life,
+        firmware: about.firmware.clone(),
+        board: about.board.clone(),
+        serial: about.serial.clone(),
+        factory: about.factory.id(),
+        identity,
+    }
+}
+
+const fn vault_fault(error: VaultError) -> Fault {
+    match error {
+        VaultError::Entropy => Fault::Entropy,
+        _ => Fault::Vault,
+    }
+}
+
+const fn identity_fault(error: IdentityError) -> Fault {
+    match error {
+        IdentityError::Storage(_) => Fault::Storage,
+        IdentityError::Vault(error) => vault_fault(error),
+    }
+}
+
+/// What a simulated device or a development board begins with instead of a factory's document: a TLS key from outside and
+/// no authorities, so that no document ever changes it.
+#[derive(Clone, Debug)]
+pub struct Development<'a> {
+    /// The chain for the TLS key, leaf first.
+    pub chain: Certificates<'a, CHAIN_MAX>,
+    /// Whom it believes.
+    pub roots: Certificates<'a, ROOTS_MAX>,
+    /// The configuration, and with it the id.
+    pub configuration: &'a Configuration,
+    /// The private scalar of the TLS key, big endian.
+    pub tls: &'a [u8; 32],
+}
+
+/// Gives a blank device an identity for development. No firmware calls this.
+pub fn adopt<P: Platform>(platform: &mut P, development: &Development<'_>) -> Result<(), AdoptError> {
+    let Development { chain, roots, configuration, tls } = development;
+    platform.wipe(SLOT).map_err(IdentityError::from)?;
+    platform.generate(SLOT, KeyUse::Identity).map_err(IdentityError::from)?;
+    let key = platform.import(SLOT, KeyUse::Tls, tls).map_err(IdentityError::from)?;
+    check_chain(&chain.0, &configuration.id, &key, EpochMillis(0)).map_err(AdoptError::Refused)?;
+    check_roots(&roots.0, EpochMillis(0)).map_err(AdoptError::Refused)?;
+    let mut buffer = [0; ROOTS_BYTES_MAX];
+    let storage = IdentityError::Storage;
+    record::store_certificates(platform, Key::Chain(SLOT), chain, &mut buffer).map_err(storage)?;
+    record::store_certificates(platform, Key::Roots(RootsPlace::A), roots, &mut buffer).map_err(storage)?;
+    config::store(platform, configuration).map_err(storage)?;
+    let record = Record::new(configuration.id.clone(), SLOT);
+    record::store(platform, &Life::Provisioned(record)).map_err(storage)?;
+    Ok(())
+}
+
+/// Why a device cannot be given an identity for development.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdoptError {
+    /// Store or vault failed.
+    Identity(IdentityError),
+    /// Key, certificates and configuration do not belong together.
+    Refused(Refusal),
+}
+
+impl fmt::Display for AdoptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity(error) => error.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for AdoptError {}
+
+impl From<IdentityError> for AdoptError {
+    fn from(error: IdentityError) -> Self {
+        Self::Identity(error)
+    }
+}

@@ -1,0 +1,223 @@
+//! Signed documents for devices that are in service: what each says, who signs it and where it goes. Owns neither keys nor
+//! connection. R-AUTHORITY, R-ROOTS, R-SECRET-ROTATE, R-REPROVISION, R-DESTROY.
+
+use crate::enrol::Wanted;
+use crate::powers::{self, PowersError};
+use crate::registry::Registry;
+use crate::signer::Signer;
+use protocol::document::{
+    Audience, AuthorityKey, Certificates, ContentType, End, Power, Retirement, RootList, RotateCommand,
+};
+use protocol::signed::Document;
+use protocol::{Channel, ConfigurationError, DeviceId, KeyId, Name, PublicKey};
+use std::fmt;
+use std::str::FromStr;
+
+/// What a document says.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// The roots that are trusted from now on, DER.
+    Roots(Vec<Vec<u8>>),
+    /// A power's new key.
+    AuthorityKey(Power, PublicKey),
+    /// Make a new identity.
+    Rotate,
+    /// The end of a device's life; the identity key that it has, where the registry is not asked.
+    Retire(End, Option<KeyId>),
+    /// The configuration.
+    Configuration(Wanted),
+}
+
+/// Whom a document is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum For {
+    /// A document of its own for each device.
+    Each,
+    /// One for all devices of a group.
+    Group(Name),
+    /// One for all devices.
+    All,
+}
+
+impl FromStr for For {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "device" => Ok(Self::Each),
+            None if text == "all" => Ok(Self::All),
+            Some(("group", name)) if !name.is_empty() => {
+                Name::try_from(name).map(Self::Group).map_err(|error| error.to_string())
+            }
+            _ => Err("it must be device, all or group:NAME".to_owned()),
+        }
+    }
+}
+
+/// A message for a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Whom it goes to.
+    pub device: DeviceId,
+    /// Below which topic.
+    pub channel: Channel,
+    /// Whether the broker keeps it for a device that is not there.
+    pub retained: bool,
+    /// The document; empty to take back one that is kept.
+    pub payload: Vec<u8>,
+}
+
+/// Why there is no document.
+#[derive(Debug)]
+pub enum DocumentError {
+    /// Keys or numbers.
+    Powers(PowersError),
+    /// A field of the configuration.
+    Configuration(ConfigurationError),
+    /// The registry has no identity in force for this device.
+    NoIdentity(DeviceId),
+    /// The device has several identities in force.
+    SeveralIdentities(DeviceId),
+    /// This document is only ever for one device.
+    OneDevice,
+    /// More roots than a device holds.
+    Roots(usize),
+    /// This power's key cannot be replaced by a document.
+    Power(Power),
+}
+
+impl fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Powers(error) => error.fmt(f),
+            Self::Configuration(error) => error.fmt(f),
+            Self::NoIdentity(id) => write!(f, "the registry has no identity in force for {id}"),
+            Self::SeveralIdentities(id) => write!(
+                f,
+                "{id} has several identities in force: say with --identity which one it uses (its identity/state tells), \
+                 or revoke the others with `sensorctl revoke --keep`"
+            ),
+            Self::OneDevice => f.write_str("this document is only ever for one device: leave --for out"),
+            Self::Roots(count) => write!(
+                f,
+                "there are {count} roots; a device holds from 1 to {}",
+                protocol::document::ROOTS_MAX
+            ),
+            Self::Power(power) => write!(f, "the key of the power {power} is fixed: no document replaces it"),
+        }
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+impl From<PowersError> for DocumentError {
+    fn from(error: PowersError) -> Self {
+        Self::Powers(error)
+    }
+}
+
+impl Content {
+    /// Which document it is.
+    pub const fn content_type(&self) -> ContentType {
+        match self {
+            Self::Roots(_) => ContentType::Roots,
+            Self::AuthorityKey(..) => ContentType::AuthorityKey,
+            Self::Rotate => ContentType::Rotate,
+            Self::Retire(..) => ContentType::Retirement,
+            Self::Configuration(_) => ContentType::Configuration,
+        }
+    }
+
+    /// Its name in file names and in the list of numbers.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Roots(_) => "roots",
+            Self::AuthorityKey(..) => "authority-key",
+            Self::Rotate => "rotate",
+            Self::Retire(..) => "retire",
+            Self::Configuration(_) => "configuration",
+        }
+    }
+
+    /// The lowest number that a device in its first life can take: the factory's configuration has number 1.
+    pub const fn first_number(&self) -> u32 {
+        if matches!(self, Self::Configuration(_)) { 2 } else { 1 }
+    }
+
+    /// Which topic it goes to, and whether it is retained there: commands are not.
+    pub const fn place(&self) -> (Channel, bool) {
+        match self {
+            Self::Roots(_) => (Channel::RootsDesired, true),
+            Self::AuthorityKey(..) => (Channel::AuthorityDesired, true),
+            Self::Configuration(_) => (Channel::ConfigDesired, true),
+            Self::Rotate | Self::Retire(..) => (Channel::Command, false),
+        }
+    }
+
+    /// What can be said against it before anything is signed.
+    pub fn check(&self, whom: &For) -> Result<(), DocumentError> {
+        let single = matches!(self, Self::Retire(..) | Self::Configuration(_));
+        match self {
+            _ if single && *whom != For::Each => Err(DocumentError::OneDevice),
+            Self::Roots(roots) if !(1..=protocol::document::ROOTS_MAX).contains(&roots.len()) => {
+                Err(DocumentError::Roots(roots.len()))
+            }
+            Self::AuthorityKey(power @ (Power::Factory | Power::Device), _) => {
+                Err(DocumentError::Power(*power))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Signs it with this number for one device, a group or all. `registry` knows the identities of devices that retire.
+    pub fn sign(
+        &self,
+        signer: &Signer,
+        audience: Audience,
+        number: u32,
+        registry: Option<&Registry>,
+    ) -> Result<Vec<u8>, DocumentError> {
+        fn finish<'b>(signer: &Signer, document: &impl Document<'b>) -> Result<Vec<u8>, DocumentError> {
+            Ok(powers::sign(signer, document)?)
+        }
+        match self {
+            Self::Roots(all) => {
+                let mut roots = Certificates::default();
+                for root in all {
+                    roots.0.push(root.as_slice()).map_err(|_| DocumentError::Roots(all.len()))?;
+                }
+                finish(signer, &RootList { audience, number, roots })
+            }
+            Self::AuthorityKey(power, key) => {
+                finish(signer, &AuthorityKey { audience, number, power: *power, key: *key })
+            }
+            Self::Rotate => finish(signer, &RotateCommand { audience, number }),
+            Self::Retire(end, identity) => {
+                let Audience::Device(id) = &audience else { return Err(DocumentError::OneDevice) };
+                let identity = identity.map_or_else(|| only_identity(id, registry), Ok)?;
+                finish(signer, &Retirement { audience, number, end: *end, identity })
+            }
+            Self::Configuration(wanted) => {
+                let Audience::Device(id) = audience else { return Err(DocumentError::OneDevice) };
+                let mut draft = wanted.configuration(id).map_err(DocumentError::Configuration)?.draft();
+                draft.number = number;
+                finish(signer, &draft.check().map_err(DocumentError::Configuration)?)
+            }
+        }
+    }
+}
+
+fn only_identity(id: &DeviceId, registry: Option<&Registry>) -> Result<KeyId, DocumentError> {
+    let none = || DocumentError::NoIdentity(id.clone());
+    let mut keys: Vec<KeyId> =
+        registry.ok_or_else(none)?.in_force(id).map(|identity| identity.key.id()).collect();
+    keys.dedup();
+    match keys.as_slice() {
+        [] => Err(none()),
+        [key] => Ok(*key),
+        _ => Err(DocumentError::SeveralIdentities(id.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! The operator's connection to the broker: whom it trusts and as whom it speaks. Owns credentials, never a message. R-TLS-ALL,
+//! R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT.
+
+use crate::authority::file;
+use crate::folder::{self, FolderError};
+use rumqttc::{
+    AsyncClient, ConnectionError, EventLoop, MqttOptions, NetworkOptions, TlsConfiguration, Transport,
+};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long connecting may take, in seconds.
+pub const CONNECT_TIMEOUT_S: u64 = 10;
+/// MQTT keep-alive in seconds.
+const KEEP_ALIVE_S: u64 = 30;
+/// Messages that wait for the connection.
+const QUEUE: usize = 8;
+
+/// Why the operator cannot connect at all.
+#[derive(Debug)]
+pub enum OperatorError {
+    /// A file of the credentials.
+    Folder(FolderError),
+    /// A file is there but cannot be used: which, and why.
+    Unusable(PathBuf, String),
+    /// The random generator gives no name for the session.
+    Random,
+}
+
+impl fmt::Display for OperatorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(error) => error.fmt(f),
+            Self::Unusable(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
+            Self::Random => f.write_str("the system's random generator gives no numbers"),
+        }
+    }
+}
+
+impl std::error::Error for OperatorError {}
+
+impl From<FolderError> for OperatorError {
+    fn from(error: FolderError) -> Self {
+        Self::Folder(error)
+    }
+}
+
+/// The operator at a broker.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// The broker's host name or address, as in its certificate.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    tls: Arc<ClientConfig>,
+    client_id: String,
+}
+
+impl Operator {
+    /// Trusts the roots of all the authorities' folders `cas`; speaks with the certificate in the folder `own`. The name of
+    /// the session is `name` and a random number.
+    pub fn new(
+        cas: &[PathBuf],
+        own: &Path,
+        host: String,
+        port: u16,
+        name: &str,
+    ) -> Result<Self, OperatorError> {
+        let provider = provider();
+        let mut random = [0; 4];
+        provider.secure_random.fill(&mut random).map_err(|_| OperatorError::Random)?;
+        let tls = Arc::new(tls(cas, own, provider)?);
+        // At most 23 characters: what every MQTT 3.1.1 broker takes.
+        let client_id = format!("operator-{name}-{:08x}", u32::from_le_bytes(random));
+        Ok(Self { host, port, tls, client_id })
+    }
+
+    /// With a name of the session that stays the same, so that the broker keeps messages while nobody is connected.
+    #[must_use]
+    pub fn named(self, client_id: String) -> Self {
+        Self { client_id, ..self }
+    }
+
+    /// How the connection is to be made.
+    pub fn options(&self, clean_session: bool) -> MqttOptions {
+        let mut options = MqttOptions::new(&self.client_id, &self.host, self.port);
+        options
+            .set_clean_session(clean_session)
+            .set_keep_alive(Duration::from_secs(KEEP_ALIVE_S))
+            .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(&self.tls))));
+        options
+    }
+
+    /// A client, not connected yet.
+    pub fn connect(&self, options: MqttOptions) -> (AsyncClient, EventLoop) {
+        let (client, mut events) = AsyncClient::new(options, QUEUE);
+        let mut network = NetworkOptions::new();
+        network.set_connection_timeout(CONNECT_TIMEOUT_S);
+        events.set_network_options(network);
+        (client, events)
+    }
+}
+
+/// ECDHE with AEAD on P-256 and X25519 and ECDSA certificates, AES-128 first: what devices and brokers of ours speak.
+fn provider() -> CryptoProvider {
+    use ring::cipher_suite as suite;
+    CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![ring::kx_group::SECP256R1, ring::kx_group::X25519],
+        ..ring::default_provider()
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OperatorError> {
+    let text = folder::read(path)?;
+    let unusable = |why: String| OperatorError::Unusable(path.to_owned(), why);
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err(unusable("it holds no certificate in PEM form".to_owned())),
+        Ok(all) => Ok(all),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+fn tls(cas: &[PathBuf], own: &Path, provider: CryptoProvider) -> Result<ClientConfig, OperatorError> {
+    let mut roots = RootCertStore::empty();
+    for path in cas.iter().map(|ca| ca.join(file::ROOT)) {
+        for root in certificates(&path)? {
+            roots.add(root).map_err(|error| OperatorError::Unusable(path.clone(), error.to_string()))?;
+        }
+    }
+    let chain = certificates(&own.join(file::OPERATOR))?;
+    let path = own.join(file::OPERATOR_KEY);
+    let unusable = |why: String| OperatorError::Unusable(path.clone(), why);
+    let key = PrivateKeyDer::from_pem_slice(folder::read(&path)?.as_bytes())
+        .map_err(|_| unusable("it holds no private key in PEM form".to_owned()))?;
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| unusable(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| unusable(error.to_string()))
+}
+
+/// What an error says that a person can act on, without the layers it came through.
+pub fn reason(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::Io(error) | ConnectionError::Tls(rumqttc::TlsError::Io(error)) => error.to_string(),
+        ConnectionError::NetworkTimeout => format!("no answer within {CONNECT_TIMEOUT_S} s"),
+        ConnectionError::ConnectionRefused(code) => format!("the broker refuses the connection: {code:?}"),
+        other => other.to_string(),
+    }
+}
+
+/// Seconds and milliseconds since 1970 of the system's clock.
+pub fn now() -> protocol::EpochMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    protocol::EpochMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

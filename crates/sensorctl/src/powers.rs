@@ -1,0 +1,231 @@
+//! The keys of the powers over devices: firmware, configuration, trust anchors and factory. Owns the folder they are found
+//! in and the numbers that documents signed with them carry. R-AUTHORITY.
+//!
+//! For each power there is `<power>.pub` (the public half, PEM) and, unless the key is in other hands, `<power>.key` or
+//! `<power>.pkcs11.json` ([`crate::signer`]). A folder need not hold the private halves of all of them: who provisions
+//! needs the factory's key alone.
+
+use crate::folder::{self, FolderError, NewFolder};
+use crate::signer::{self, Home, Signer, SignerError};
+use protocol::document::Power;
+use protocol::signed::{Document, PROVISION_DOCUMENT_BYTES_MAX, SealError, seal};
+use protocol::{KeyId, PublicKey};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// The powers that have a key in the folder.
+pub const POWERS: [Power; 4] = [Power::Firmware, Power::Configuration, Power::Anchors, Power::Factory];
+
+/// The file with the numbers of the last documents.
+pub const NUMBERS: &str = "numbers.json";
+
+/// Why the keys cannot be made or used.
+#[derive(Debug)]
+pub enum PowersError {
+    /// A folder or a file.
+    Folder(FolderError),
+    /// A key.
+    Signer(SignerError),
+    /// There are such keys in the folder.
+    Exists(PathBuf),
+    /// The private and the public half of this power's key do not belong together.
+    Foreign(PathBuf, Power),
+    /// The file with the numbers cannot be read.
+    Numbers(PathBuf, String),
+    /// There is no higher number than the last one, or the one that was asked for is not higher: which document, and the last
+    /// number.
+    Number(String, u32),
+    /// The document is larger than a device can hold.
+    TooLong,
+}
+
+impl fmt::Display for PowersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(error) => error.fmt(f),
+            Self::Signer(error @ SignerError::Missing(..)) => {
+                write!(f, "{error}: make the keys with `sensorctl authority init`")
+            }
+            Self::Signer(error) => error.fmt(f),
+            Self::Exists(path) => write!(
+                f,
+                "{} holds such keys already; they were left as they are: choose another folder",
+                path.display()
+            ),
+            Self::Foreign(folder, power) => {
+                write!(f, "{power}.pub in {} is not the public half of the key beside it", folder.display())
+            }
+            Self::Numbers(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
+            Self::Number(what, last) => write!(
+                f,
+                "the last number of a document {what:?} was {last}; devices take only a higher one: leave --number out"
+            ),
+            Self::TooLong => f.write_str("the document is larger than a device can hold: give fewer roots"),
+        }
+    }
+}
+
+impl std::error::Error for PowersError {}
+
+impl From<FolderError> for PowersError {
+    fn from(error: FolderError) -> Self {
+        Self::Folder(error)
+    }
+}
+
+impl From<SignerError> for PowersError {
+    fn from(error: SignerError) -> Self {
+        Self::Signer(error)
+    }
+}
+
+/// Makes a key for each power in the new folder `folder`, or in a token, as `home` says. Gives their public halves.
+pub fn init(folder: &Path, home: &Home) -> Result<Vec<(Power, KeyId)>, PowersError> {
+    if POWERS.iter().any(|power| folder.join(format!("{power}.pub")).exists()) {
+        return Err(PowersError::Exists(folder.to_owned()));
+    }
+    let new = NewFolder::begin(folder)?;
+    let mut made = Vec::new();
+    for power in POWERS {
+        let signer = Signer::make(&new, power.as_str(), home)?;
+        new.public(&format!("{power}.pub"), signer::public_pem(signer.public()).as_bytes())?;
+        made.push((power, signer.public().id()));
+    }
+    new.publish()?;
+    Ok(made)
+}
+
+/// The public half of a power's key.
+pub fn public(folder: &Path, power: Power) -> Result<PublicKey, PowersError> {
+    Ok(signer::read_public(&folder.join(format!("{power}.pub")))?)
+}
+
+/// The private half of a power's key.
+pub fn signer(folder: &Path, power: Power) -> Result<Signer, PowersError> {
+    let signer = Signer::open(folder, power.as_str())?;
+    if *signer.public() != public(folder, power)? {
+        return Err(PowersError::Foreign(folder.to_owned(), power));
+    }
+    Ok(signer)
+}
+
+/// Signs a document.
+pub fn sign<'b>(signer: &Signer, document: &impl Document<'b>) -> Result<Vec<u8>, PowersError> {
+    let mut out = vec![0; PROVISION_DOCUMENT_BYTES_MAX];
+    let sealed = seal(document, signer.public().id(), &mut out, |digest| signer.sign(digest));
+    let len = sealed.map_err(|error| match error {
+        SealError::TooLong => PowersError::TooLong,
+        SealError::Signer(error) => PowersError::Signer(error),
+    })?;
+    out.truncate(len);
+    Ok(out)
+}
+
+/// The numbers of the last documents by kind, kept in `numbers.json` of a folder. While this lives, no other process gets
+/// a number from there.
+#[derive(Debug)]
+pub struct Numbers {
+    path: PathBuf,
+    last: BTreeMap<String, u32>,
+    _lock: File,
+}
+
+impl Numbers {
+    /// Reads the numbers of `folder`; waits for another process that has them.
+    pub fn open(folder: &Path) -> Result<Self, PowersError> {
+        let lock = folder::lock(&folder.join(".numbers.lock"))?;
+        let path = folder.join(NUMBERS);
+        let last = if path.exists() {
+            serde_json::from_str(&folder::read(&path)?)
+                .map_err(|error| PowersError::Numbers(path.clone(), error.to_string()))?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Self { path, last, _lock: lock })
+    }
+
+    /// The next number of a document of this kind, `first` for the first one, or the one that was asked for, which must be
+    /// higher than all before. It is stored before it is given: one that was not used is lost, and none is used twice.
+    pub fn next(&mut self, kind: &str, first: u32, wanted: Option<u32>) -> Result<u32, PowersError> {
+        let last = self.last.get(kind).copied().unwrap_or(first.saturating_sub(1));
+        let next = wanted.or(last.checked_add(1)).filter(|next| *next > last);
+        let next = next.ok_or_else(|| PowersError::Number(kind.to_owned(), last))?;
+        self.last.insert(kind.to_owned(), next);
+        let text = serde_json::to_string(&self.last)
+            .map_err(|error| PowersError::Numbers(self.path.clone(), error.to_string()))?;
+        folder::replace(&self.path, format!("{text}\n").as_bytes())?;
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::document::{Audience, RotateCommand};
+    use protocol::signed::Envelope;
+
+    #[test]
+    fn every_power_has_a_key_of_its_own_and_none_is_made_twice() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("authority");
+        let made = init(&folder, &Home::Files).unwrap();
+        let mut ids: Vec<_> = made.iter().map(|(_, id)| *id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), POWERS.len());
+        for (power, id) in made {
+            assert_eq!(signer(&folder, power).unwrap().public().id(), id);
+        }
+        assert!(matches!(init(&folder, &Home::Files), Err(PowersError::Exists(_))));
+    }
+
+    #[test]
+    fn halves_of_different_keys_are_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("authority");
+        init(&folder, &Home::Files).unwrap();
+        std::fs::copy(folder.join("factory.pub"), folder.join("anchors.pub")).unwrap();
+        assert!(matches!(signer(&folder, Power::Anchors), Err(PowersError::Foreign(..))));
+    }
+
+    #[test]
+    fn a_document_verifies_with_the_key_of_its_power_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("authority");
+        init(&folder, &Home::Files).unwrap();
+        let document = RotateCommand { audience: Audience::All, number: 7 };
+        let signed = sign(&signer(&folder, Power::Configuration).unwrap(), &document).unwrap();
+        let envelope = Envelope::decode(&signed).unwrap();
+        let verify = |power| envelope.verify::<RotateCommand>(&public(&folder, power).unwrap());
+        assert_eq!(verify(Power::Configuration).unwrap().into_inner(), document);
+        assert!(verify(Power::Anchors).is_err());
+    }
+
+    #[test]
+    fn numbers_grow_for_each_kind_and_are_never_given_twice() {
+        let temporary = tempfile::tempdir().unwrap();
+        let next = |kind, wanted| Numbers::open(temporary.path()).unwrap().next(kind, 1, wanted);
+        assert_eq!((next("roots", None).unwrap(), next("roots", None).unwrap()), (1, 2));
+        assert_eq!((next("rotate", None).unwrap(), next("roots", Some(9)).unwrap()), (1, 9));
+        assert!(matches!(next("roots", Some(9)), Err(PowersError::Number(_, 9))));
+        assert_eq!(next("roots", Some(u32::MAX)).unwrap(), u32::MAX);
+        assert!(matches!(next("roots", None), Err(PowersError::Number(_, u32::MAX))));
+        std::fs::write(temporary.path().join(NUMBERS), "rubbish").unwrap();
+        assert!(matches!(Numbers::open(temporary.path()), Err(PowersError::Numbers(..))));
+    }
+
+    #[test]
+    fn two_processes_never_get_the_same_number() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path();
+        let take = || (0..20).map(|_| Numbers::open(folder).unwrap().next("roots", 1, None).unwrap());
+        let mut all: Vec<u32> = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(|| take().collect::<Vec<_>>()));
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        all.sort_unstable();
+        assert_eq!(all, (1..=80).collect::<Vec<_>>());
+    }
+}

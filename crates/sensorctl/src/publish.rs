@@ -1,0 +1,105 @@
+//! Messages to devices by way of the broker: each is sent until the broker has acknowledged it. Owns one connection; knows
+//! nothing of what the messages say.
+
+use crate::documents::Letter;
+use crate::operator::{Operator, reason};
+use protocol::topic::topic;
+use rumqttc::{Event, Packet, QoS};
+use std::fmt;
+use std::time::Duration;
+
+/// Messages that wait for their acknowledgement at the same time.
+const IN_FLIGHT: usize = 32;
+/// How often connecting is tried again without a message getting through, and the wait before each.
+const RETRIES: u32 = 5;
+const RETRY: Duration = Duration::from_secs(1);
+/// How long taking leave may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Not everything was published.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PublishError {
+    /// Messages that the broker has.
+    pub done: usize,
+    /// All messages.
+    pub of: usize,
+    /// Why the connection failed last.
+    pub reason: String,
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { done, of, reason } = self;
+        write!(
+            f,
+            "the broker has {done} of {of} documents: {reason}; run the same command again for all of them"
+        )
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// Publishes `letters` in their order with QoS 1; `progress` hears how many the broker has.
+///
+/// MQTT 3.1.1 has no way for a broker to refuse a message: one that its access list forbids is acknowledged all the same.
+pub async fn publish(
+    operator: &Operator,
+    letters: &[Letter],
+    mut progress: impl FnMut(usize),
+) -> Result<(), PublishError> {
+    let (mut done, mut failures) = (0, 0);
+    while done < letters.len() {
+        let before = done;
+        if let Err(why) = attempt(operator, letters, &mut done, &mut progress).await {
+            failures = if done > before { 0 } else { failures + 1 };
+            if failures == RETRIES {
+                return Err(PublishError { done, of: letters.len(), reason: why });
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+    Ok(())
+}
+
+async fn attempt(
+    operator: &Operator,
+    letters: &[Letter],
+    done: &mut usize,
+    progress: &mut impl FnMut(usize),
+) -> Result<(), String> {
+    let (client, mut events) = operator.connect(operator.options(true));
+    let mut sent = *done;
+    let mut connected = false;
+    while *done < letters.len() {
+        while connected && sent < letters.len() && sent - *done < IN_FLIGHT {
+            let Some(Letter { device, channel, retained, payload }) = letters.get(sent) else { break };
+            let topic = topic(device, *channel);
+            if client.try_publish(topic.as_str(), QoS::AtLeastOnce, *retained, payload.clone()).is_err() {
+                // Its queue is full: it is emptied below.
+                break;
+            }
+            sent += 1;
+        }
+        match events.poll().await.map_err(|error| reason(&error))? {
+            Event::Incoming(Packet::ConnAck(_)) => connected = true,
+            // They come in the order of the messages (MQTT 3.1.1, section 4.6).
+            Event::Incoming(Packet::PubAck(_)) => {
+                *done += 1;
+                progress(*done);
+            }
+            _ => {}
+        }
+    }
+    if client.try_disconnect().is_ok() {
+        let leave = async {
+            while let Ok(event) = events.poll().await {
+                if matches!(event, Event::Outgoing(rumqttc::Outgoing::Disconnect)) {
+                    break;
+                }
+            }
+        };
+        // Everything has arrived: a broker that does not take leave costs nothing.
+        let _ = tokio::time::timeout(FAREWELL, leave).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+use super::*;
+use crate::powers::POWERS;
+use crate::signer::{Home, random_key};
+use p256::SecretKey;
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use protocol::key::Digest;
+use protocol::signed::seal;
+use protocol::x509::{Certificate, encode_csr};
+use protocol::{PublicKey, Signature};
+use std::convert::Infallible;
+use tempfile::TempDir;
+
+/// A device's two keys.
+#[derive(Clone)]
+struct Keys {
+    identity: SecretKey,
+    tls: SecretKey,
+}
+
+impl Keys {
+    fn new() -> Self {
+        Self { identity: random_key().unwrap(), tls: random_key().unwrap() }
+    }
+}
+
+fn public(key: &SecretKey) -> PublicKey {
+    PublicKey::new(&key.public_key().to_sec1_bytes()).unwrap()
+}
+
+fn sign(key: &SecretKey, digest: &Digest) -> Signature {
+    let signature: p256::ecdsa::Signature = SigningKey::from(key).sign_prehash(digest).unwrap();
+    Signature::normalised(&signature.to_bytes()).unwrap()
+}
+
+fn csr(id: &str, key: &SecretKey, signer: &SecretKey) -> Vec<u8> {
+    let mut out = vec![0; 512];
+    let id = id.parse().unwrap();
+    let len =
+        encode_csr(&id, &public(key), &mut out, |digest| Ok::<_, Infallible>(sign(signer, digest))).unwrap();
+    out.truncate(len);
+    out
+}
+
+/// What is asked, by whom.
+struct Asked<'a> {
+    audience: &'a str,
+    csr_id: &'a str,
+    signer: &'a SecretKey,
+    number: u32,
+}
+
+fn request(asked: &Asked<'_>, new: &Keys, tls_signer: &SecretKey) -> Vec<u8> {
+    let identity_csr = csr(asked.csr_id, &new.identity, &new.identity);
+    let tls_csr = csr(asked.csr_id, &new.tls, tls_signer);
+    let request = RenewalRequest {
+        audience: Audience::Device(asked.audience.parse().unwrap()),
+        number: asked.number,
+        identity_csr: &identity_csr,
+        tls_csr: &tls_csr,
+    };
+    let mut out = vec![0; 4_096];
+    let id = public(asked.signer).id();
+    let len = seal(&request, id, &mut out, |digest| Ok::<_, Infallible>(sign(asked.signer, digest))).unwrap();
+    out.truncate(len);
+    out
+}
+
+struct Service {
+    folder: TempDir,
+    registrar: Registrar,
+}
+
+impl Service {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        crate::authority::init(&path("ca"), &["localhost".into()], 1).unwrap();
+        powers::init(&path("powers"), &Home::Files).unwrap();
+        let registrar = Registrar {
+            issuer: Authority::open(&path("ca")).unwrap(),
+            signer: powers::signer(&path("powers"), POWERS[1]).unwrap(),
+            registry: Registry::open(&path("registry.jsonl")).unwrap(),
+            issued: issued_folder(&path("ca")),
+            days: 9,
+        };
+        Self { folder, registrar }
+    }
+
+    fn register(&mut self, id: &str, keys: &Keys) {
+        let identity = Identity {
+            id: id.parse().unwrap(),
+            key: public(&keys.identity),
+            tls: public(&keys.tls),
+            certificate: [0; 32],
+            serial: vec![7; 16],
+            until: OffsetDateTime::now_utc() + time::Duration::days(1),
+        };
+        self.registrar.registry.append(&[Event::Registered(identity)]).unwrap();
+    }
+
+    fn decide(&mut self, request: &[u8]) -> Result<Granted, RenewError> {
+        self.registrar.decide(&"dev-1".parse().unwrap(), request)
+    }
+}
+
+fn asked(signer: &SecretKey) -> Asked<'_> {
+    Asked { audience: "dev-1", csr_id: "dev-1", signer, number: 4 }
+}
+
+#[test]
+fn a_registered_device_gets_a_certificate_for_its_new_keys_and_is_registered_with_them() {
+    let mut service = Service::new();
+    let (old, new) = (Keys::new(), Keys::new());
+    service.register("dev-1", &old);
+    let granted = service.decide(&request(&asked(&old.identity), &new, &new.tls)).unwrap();
+    assert!(!granted.repeated);
+    let envelope = Envelope::decode(&granted.document).unwrap();
+    let answer = envelope.verify::<IdentityCertificate<'_>>(service.registrar.signer.public()).unwrap();
+    assert_eq!(answer.audience, Audience::Device("dev-1".parse().unwrap()));
+    assert_eq!((answer.number, answer.identity), (5, public(&new.identity).id()));
+    let leaf = Certificate::decode(answer.chain.0[0]).unwrap();
+    assert_eq!((leaf.public_key(), leaf.common_name()), (public(&new.tls), Some("dev-1")));
+    assert!(leaf.for_client_auth() && !leaf.is_authority());
+    let root = service.registrar.issuer.root_der().unwrap();
+    assert!(leaf.is_signed_by(&Certificate::decode(&root).unwrap().public_key()));
+    // Both identities are valid until one is revoked; the new one is on the disk.
+    let registry = Registry::open(&service.folder.path().join("registry.jsonl")).unwrap();
+    let keys: Vec<_> = registry.in_force(&"dev-1".parse().unwrap()).map(|identity| identity.key).collect();
+    assert_eq!(keys, [public(&old.identity), public(&new.identity)]);
+    let again = service.decide(&request(&asked(&new.identity), &Keys::new(), &new.tls));
+    assert!(matches!(again, Err(RenewError::Request(KeyUse::Tls, X509Error::Signature))));
+}
+
+#[test]
+fn the_same_request_gets_the_same_certificate_from_another_process_too() {
+    let mut service = Service::new();
+    let (old, new) = (Keys::new(), Keys::new());
+    service.register("dev-1", &old);
+    let request = request(&asked(&old.identity), &new, &new.tls);
+    let first = service.decide(&request).unwrap();
+    service.registrar.registry = Registry::open(&service.folder.path().join("registry.jsonl")).unwrap();
+    let second = service.decide(&request).unwrap();
+    assert!(second.repeated);
+    assert_eq!((first.document, first.identity), (second.document, second.identity));
+    assert_eq!(service.registrar.registry.records(&"dev-1".parse().unwrap()).len(), 2);
+    // Where the copy is gone or altered, a new certificate is issued for the same keys.
+    for entry in std::fs::read_dir(&service.registrar.issued).unwrap() {
+        std::fs::write(entry.unwrap().path(), "rubbish").unwrap();
+    }
+    let third = service.decide(&request).unwrap();
+    assert!(!third.repeated && third.identity.key == public(&new.identity));
+}
+
+#[test]
+fn whoever_is_not_the_device_gets_nothing() {
+    let mut service = Service::new();
+    let (old, other, new, stranger) = (Keys::new(), Keys::new(), Keys::new(), Keys::new());
+    service.register("dev-1", &old);
+    service.register("dev-2", &other);
+    let mut refuse = |request: &[u8], expected: fn(&RenewError) -> bool| {
+        let error = service.decide(request).unwrap_err();
+        assert!(expected(&error), "{error}");
+        assert!(!error.is_ours());
+        assert_eq!(service.registrar.registry.records(&"dev-1".parse().unwrap()).len(), 1);
+    };
+    let good = request(&asked(&old.identity), &new, &new.tls);
+    refuse(&[], |error| matches!(error, RenewError::Refused(Refusal::Malformed)));
+    refuse(&good[..good.len() - 1], |error| matches!(error, RenewError::Refused(_)));
+    let mut altered = good.clone();
+    let last = altered.len() - 70;
+    altered[last] ^= 1;
+    refuse(&altered, |error| matches!(error, RenewError::Refused(_)));
+    refuse(&request(&asked(&stranger.identity), &new, &new.tls), |error| {
+        matches!(error, RenewError::UnknownKey(_))
+    });
+    // The TLS key lies outside the vault: it must not be able to renew.
+    refuse(&request(&asked(&old.tls), &new, &new.tls), |error| matches!(error, RenewError::OtherDevice(_)));
+    refuse(
+        &request(&asked(&other.identity), &new, &new.tls),
+        |error| matches!(error, RenewError::OtherDevice(id) if id.as_str() == "dev-2"),
+    );
+    let elsewhere = Asked { audience: "dev-2", ..asked(&old.identity) };
+    refuse(&request(&elsewhere, &new, &new.tls), |error| matches!(error, RenewError::Audience));
+    let elsewhere = Asked { csr_id: "dev-2", ..asked(&old.identity) };
+    refuse(&request(&elsewhere, &new, &new.tls), |error| matches!(error, RenewError::OtherId(_)));
+    let same = Keys { tls: new.identity.clone(), ..new.clone() };
+    refuse(&request(&asked(&old.identity), &same, &new.identity), |error| {
+        matches!(error, RenewError::SameKey)
+    });
+    let used = Keys { tls: other.tls.clone(), ..new.clone() };
+    refuse(&request(&asked(&old.identity), &used, &other.tls), |error| {
+        matches!(error, RenewError::KeyUsed(_))
+    });
+    let swapped = Keys { identity: old.tls.clone(), ..new.clone() };
+    refuse(&request(&asked(&old.identity), &swapped, &new.tls), |error| {
+        matches!(error, RenewError::KeyUsed(_))
+    });
+    let full = Asked { number: u32::MAX, ..asked(&old.identity) };
+    refuse(&request(&full, &new, &new.tls), |error| matches!(error, RenewError::Number));
+    let command = protocol::document::RotateCommand { audience: Audience::All, number: 1 };
+    let mut out = vec![0; 512];
+    let id = public(&old.identity).id();
+    let len =
+        seal(&command, id, &mut out, |digest| Ok::<_, Infallible>(sign(&old.identity, digest))).unwrap();
+    refuse(&out[..len], |error| matches!(error, RenewError::Refused(Refusal::ContentType)));
+}
+
+#[test]
+fn a_revoked_identity_renews_nothing_and_a_device_does_not_ask_without_end() {
+    let mut service = Service::new();
+    let old = Keys::new();
+    service.register("dev-1", &old);
+    for _ in 1..IDENTITIES_MAX {
+        let new = Keys::new();
+        service.decide(&request(&asked(&old.identity), &new, &new.tls)).unwrap();
+    }
+    let new = Keys::new();
+    let request = request(&asked(&old.identity), &new, &new.tls);
+    assert!(matches!(service.decide(&request), Err(RenewError::TooMany)));
+    let id = "dev-1".parse().unwrap();
+    crate::revoke::revoke(&mut service.registrar.registry, &id, crate::revoke::Which::All).unwrap();
+    assert!(matches!(service.decide(&request), Err(RenewError::Revoked(_))));
+}

@@ -1,0 +1,117 @@
+//! A device from the factory to its end: blank on its factory's line, in service, blank again or destroyed. Owns the order of
+//! these, decides none of them. R-PROVISION, R-REPROVISION, R-DESTROY.
+
+use crate::line::Line;
+use crate::machine::Machine;
+use crate::port::{Port, PortError, Stop, Summary, build_time};
+use device::identity::IdentityError;
+use device::provisioning::{About, Document, Factory, Standing, locked, standing};
+use device::{End, KeyValue};
+use protocol::provisioning::MESSAGE_BYTES_MAX;
+use protocol::signed::PROVISION_DOCUMENT_BYTES_MAX;
+use protocol::{Name, PublicKey};
+use thiserror::Error;
+
+/// Why a life cannot go on.
+#[derive(Debug, Error)]
+pub enum LifeError {
+    /// Store or vault failed.
+    #[error("{0}")]
+    Identity(IdentityError),
+    /// The device cannot run.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// It was destroyed.
+    #[error("the device was destroyed: it never works again")]
+    Destroyed,
+}
+
+/// What came of one call of [`serve`].
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It was provisioned: call again, and it runs.
+    Provisioned,
+    /// It ran and stopped, or its life has ended: `end` in the summary says so.
+    Ran(Box<Summary>),
+    /// It was stopped while it waited for its factory.
+    StillBlank,
+}
+
+/// What this program says of itself on a factory's line.
+pub fn about(factory: PublicKey, injection: bool) -> About {
+    About {
+        // Both are far shorter than a name may be.
+        firmware: Name::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
+        board: Name::try_from("linux").unwrap_or_default(),
+        serial: Name::default(),
+        build: build_time(),
+        factory,
+        injection,
+    }
+}
+
+/// Does what the device is there for at this point of its life, and answers on `line` all the while.
+pub async fn serve<S: KeyValue>(
+    machine: &mut Machine<S>,
+    line: &mut Line,
+    about: &About,
+    port: Port,
+    mut stop: Stop,
+) -> Result<Outcome, LifeError> {
+    let mut answer = [0; MESSAGE_BYTES_MAX];
+    match standing(machine).map_err(LifeError::Identity)? {
+        Standing::Blank => {
+            let document: Box<Document> = Box::new([0; PROVISION_DOCUMENT_BYTES_MAX]);
+            let mut factory = Factory::new(machine, about.clone(), OwnDocument(document));
+            while !factory.is_provisioned() {
+                tokio::select! {
+                    message = line.next() => {
+                        let len = factory.message(&message, &mut answer);
+                        line.send(&answer[..len]);
+                    }
+                    () = stop.requested() => return Ok(Outcome::StillBlank),
+                }
+            }
+            Ok(Outcome::Provisioned)
+        }
+        Standing::Provisioned => {
+            let locked = locked(machine, about.clone()).map_err(LifeError::Identity)?;
+            let run = port.run(machine, stop);
+            tokio::pin!(run);
+            loop {
+                tokio::select! {
+                    summary = &mut run => return Ok(Outcome::Ran(Box::new(summary?))),
+                    message = line.next() => {
+                        let len = locked.message(&message, &mut answer);
+                        line.send(&answer[..len]);
+                    }
+                }
+            }
+        }
+        Standing::Destroyed => Err(LifeError::Destroyed),
+    }
+}
+
+/// True where this was the end of a life after which another one can begin.
+pub fn begins_again(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Provisioned => true,
+        Outcome::Ran(summary) => summary.end == Some(End::Blank),
+        Outcome::StillBlank => false,
+    }
+}
+
+/// The document's place, on the heap.
+struct OwnDocument(Box<Document>);
+
+impl std::borrow::Borrow<Document> for OwnDocument {
+    fn borrow(&self) -> &Document {
+        &self.0
+    }
+}
+
+impl std::borrow::BorrowMut<Document> for OwnDocument {
+    fn borrow_mut(&mut self) -> &mut Document {
+        &mut self.0
+    }
+}

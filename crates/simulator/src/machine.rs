@@ -1,0 +1,122 @@
+//! What of a simulated device outlives its power: the flash with its store, the vault, and the generator. Owns their files,
+//! never what is in them. R-SECRET-STORE.
+
+use crate::entropy::{Random, random};
+use crate::vault::sealing::{SealingError, SealingKeyFile};
+use crate::vault::{Injection, LinuxVault, OpenError};
+use device::vault::Statement;
+use device::{Entropy, EntropyError, Key, KeySlot, KeyValue, StorageError, Vault, VaultError};
+use norflash::{Flash, Store};
+use protocol::document::KeyUse;
+use protocol::{PublicKey, Signature};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why there is no machine.
+#[derive(Debug, Error)]
+pub enum MachineError {
+    /// The flash file cannot be used.
+    #[error("the flash {path}: {why}")]
+    Flash {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The vault cannot be used.
+    #[error(transparent)]
+    Vault(#[from] OpenError),
+    /// Its sealing key cannot be used.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
+    /// There are no random numbers.
+    #[error("there are no random numbers: {0}")]
+    Entropy(EntropyError),
+}
+
+/// The parts of a device that outlive its power.
+pub struct Machine<S = Store<Flash>> {
+    /// The key-value store.
+    pub store: S,
+    /// The private keys.
+    pub vault: LinuxVault<Random>,
+    random: Random,
+}
+
+impl<S: KeyValue> Machine<S> {
+    /// These parts, and a new generator.
+    pub fn new(store: S, vault: LinuxVault<Random>) -> Self {
+        Self { store, vault, random: random() }
+    }
+
+    /// This store and an empty vault in memory.
+    pub fn with_store(store: S) -> Result<Self, MachineError> {
+        let vault = LinuxVault::in_memory(random(), Injection::Allowed).map_err(MachineError::Entropy)?;
+        Ok(Self::new(store, vault))
+    }
+}
+
+impl Machine {
+    /// A blank device in memory, forgotten with it.
+    pub fn in_memory() -> Result<Self, MachineError> {
+        let failed = |error: &dyn std::fmt::Display| MachineError::Flash {
+            path: "in memory".into(),
+            why: error.to_string(),
+        };
+        Self::with_store(Store::open(Flash::in_memory()).map_err(|error| failed(&error))?)
+    }
+
+    /// The device whose flash is the file `flash`: the vault lies beside it (`.vault`, mode 0600), and what seals that in
+    /// `sealing`, or beside it too (`.seal`, mode 0600). Files that are not there are made.
+    pub fn open(flash: &Path, sealing: Option<&Path>, injection: Injection) -> Result<Self, MachineError> {
+        let failed = |why: String| MachineError::Flash { path: flash.to_owned(), why };
+        let opened = Flash::open(flash).map_err(|error| failed(error.to_string()))?;
+        let store = Store::open(opened).map_err(|error| failed(error.to_string()))?;
+        let beside = flash.with_extension("seal");
+        let sealing = SealingKeyFile::open(sealing.unwrap_or(&beside), &mut random())?;
+        let vault = LinuxVault::open(&flash.with_extension("vault"), &sealing, random(), injection)?;
+        Ok(Self::new(store, vault))
+    }
+}
+
+impl<S: KeyValue> KeyValue for Machine<S> {
+    fn read<'b>(&mut self, key: Key, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
+        self.store.read(key, buffer)
+    }
+
+    fn write(&mut self, key: Key, value: &[u8]) -> Result<(), StorageError> {
+        self.store.write(key, value)
+    }
+
+    fn remove(&mut self, key: Key) -> Result<(), StorageError> {
+        self.store.remove(key)
+    }
+}
+
+impl<S> Entropy for Machine<S> {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        self.random.fill(buffer)
+    }
+}
+
+impl<S> Vault for Machine<S> {
+    fn generate(&mut self, slot: KeySlot, usage: KeyUse) -> Result<PublicKey, VaultError> {
+        self.vault.generate(slot, usage)
+    }
+
+    fn import(&mut self, slot: KeySlot, usage: KeyUse, scalar: &[u8; 32]) -> Result<PublicKey, VaultError> {
+        self.vault.import(slot, usage, scalar)
+    }
+
+    fn public_key(&mut self, slot: KeySlot, usage: KeyUse) -> Result<Option<PublicKey>, VaultError> {
+        self.vault.public_key(slot, usage)
+    }
+
+    fn sign(&mut self, slot: KeySlot, statement: &Statement) -> Result<Signature, VaultError> {
+        self.vault.sign(slot, statement)
+    }
+
+    fn wipe(&mut self, slot: KeySlot) -> Result<(), VaultError> {
+        self.vault.wipe(slot)
+    }
+}
