@@ -396,6 +396,9 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             return;
         }
         let random = self.random();
+        if !self.session.is_connected() {
+            self.identity.failed(failure);
+        }
         self.session.lost(now, failure, random);
         if matches!(failure, Failure::TlsExpired | Failure::TlsNotYetValid) {
             self.clock.distrust(now);

@@ -110,6 +110,11 @@ impl Session {
         matches!(self.phase, Phase::Running { .. })
     }
 
+    /// True from CONNACK on.
+    pub(crate) const fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Subscribing { .. } | Phase::Running { .. })
+    }
+
     /// True from the attempt to connect until the connection is over.
     pub(crate) const fn is_up(&self) -> bool {
         !matches!(self.phase, Phase::Waiting { .. } | Phase::Closed)

@@ -5,8 +5,8 @@ use super::record::{Pending, Retired};
 use super::{Credentials, GRACE_S, Identity, IdentityError, ROTATION_RETRY_MS};
 use crate::note::Note;
 use crate::platform::{Platform, Uptime, VaultError};
-use protocol::EpochMillis;
 use protocol::document::KeyUse;
+use protocol::{EpochMillis, Failure};
 
 /// Of so many attempts in a row the last one uses what was in force before.
 const ROUND: u32 = 4;
@@ -31,6 +31,14 @@ impl Identity {
         }
         self.in_use = credentials;
         credentials
+    }
+
+    /// The attempt failed. Where the service's host was not reached at all, that says nothing about what is on trial, and the
+    /// same is tried again: a broker that is away for an hour does not undo a rotation.
+    pub(crate) const fn failed(&mut self, failure: Failure) {
+        if matches!(failure, Failure::Dns | Failure::Refused | Failure::Unreachable) {
+            self.attempts = self.attempts.saturating_sub(1);
+        }
     }
 
     /// The service has accepted the attempt. Gives what is to be written down; [`Self::clear`] has to follow then.

@@ -117,6 +117,26 @@ fn an_identity_that_the_service_refuses_is_wiped_and_another_one_made_an_hour_la
 }
 
 #[test]
+fn a_service_that_is_not_reached_at_all_undoes_no_rotation_however_long() {
+    for refusal in [Failure::Dns, Failure::Refused, Failure::Unreachable] {
+        // It is back when the former identity would be due.
+        for outage in [3u32, 7, 11] {
+            let mut field = started();
+            field.refusal = refusal;
+            let left = Cell::new(outage + 1);
+            field.door = Box::new(move |_| {
+                let first = left.get() == outage + 1;
+                left.set(left.get().saturating_sub(1));
+                first || left.get() == 0
+            });
+            let note = field.await_note(20 * DAY_MS, |note| replaced(note) || *note == Note::IdentityRefused);
+            assert!(replaced(&note), "{refusal:?} {outage}");
+            assert!(field.attempts[1..].iter().all(|attempt| attempt.credentials.slot.number() == 1));
+        }
+    }
+}
+
+#[test]
 fn an_outage_decides_nothing() {
     // The outage ends before an attempt with the new one.
     for outage in [5u32, 6, 7, 9, 21, 42] {

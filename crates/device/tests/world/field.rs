@@ -47,6 +47,8 @@ pub struct Field<P: Platform> {
     pub now: u64,
     booted: u64,
     pub door: Door,
+    /// How an attempt fails that the door does not let in.
+    pub refusal: Failure,
     /// Whether requests for certificates are answered.
     pub answers: bool,
     /// Whether subscriptions are granted, at once.
@@ -80,6 +82,7 @@ impl<P: Platform> Field<P> {
             now: 0,
             booted: 0,
             door: Box::new(|_| true),
+            refusal: Failure::TlsClientRejected,
             answers: true,
             subscribes: true,
             acknowledges: true,
@@ -247,7 +250,7 @@ impl<P: Platform> Field<P> {
                     self.unacknowledged.clear();
                     Event::Connected { handshake_ms: 1 }
                 } else {
-                    Event::Disconnected(Failure::TlsClientRejected)
+                    Event::Disconnected(self.refusal)
                 };
                 self.device().handle(now, event);
             }
