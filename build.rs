@@ -7,6 +7,7 @@ use std::path::PathBuf;
 const FUNCTIONS: &[&str] = &[
     "mqtt_(client_init|connect|publish|publish_qos1_ack|subscribe|disconnect|abort|input|live|keepalive_time_left)",
     "mqtt_(client_custom_transport_.*|readall_publish_payload|read_publish_payload_blocking)",
+    "self_test_unseal",
     "settings_(subsys_init|load_one|save_one|delete)",
     "sntp_(init|close)",
     "tls_credential_(add|delete)",
@@ -17,6 +18,7 @@ const TYPES: &[&str] = &[
     "mqtt_.*",
     "msghdr",
     "net_sock_type",
+    "sensor_device_health",
     "shim_.*",
     "sntp_ctx",
     "tls_credential_type",
@@ -24,7 +26,7 @@ const TYPES: &[&str] = &[
     // What zsock_pollfd is.
     "zvfs_pollfd",
 ];
-const VALUES: &[&str] = &["AF_INET", "APP_VERSION_STRING", "ZSOCK_POLLIN"];
+const VALUES: &[&str] = &["AF_INET", "APP_VERSION_STRING", "SHIM_.*", "ZSOCK_POLLIN"];
 
 fn main() {
     // zephyr_build announces the configuration with a directive that cargo does not know.
@@ -33,10 +35,28 @@ fn main() {
     }
     println!("cargo:rerun-if-changed={}", variable("DOTCONFIG"));
     println!("cargo:rerun-if-changed=src/bindings.h");
-    println!("cargo:rerun-if-changed=src/shim.h");
+    for header in ["src/shim.h", "src/shim_serial.h", "src/shim_vault.h"] {
+        println!("cargo:rerun-if-changed={header}");
+    }
     zephyr_build::export_bool_kconfig();
     zephyr_build::build_kconfig_mod();
     bind();
+    copy_factory_key();
+}
+
+/// Puts the file that SENSOR_FACTORY_KEY_FILE names where src/factory/key.rs finds it; an empty one where it names none.
+fn copy_factory_key() {
+    let to = PathBuf::from(variable("OUT_DIR")).join("factory.pub");
+    let config = std::fs::read_to_string(variable("DOTCONFIG")).expect("the configuration can be read");
+    let name = config
+        .lines()
+        .find_map(|line| line.strip_prefix("CONFIG_SENSOR_FACTORY_KEY_FILE=\"")?.strip_suffix('"'))
+        .filter(|name| !name.is_empty());
+    let key = name.map_or_else(Vec::new, |name| {
+        println!("cargo:rerun-if-changed={name}");
+        std::fs::read(name).unwrap_or_else(|error| panic!("CONFIG_SENSOR_FACTORY_KEY_FILE={name}: {error}"))
+    });
+    std::fs::write(to, key).expect("OUT_DIR can be written");
 }
 
 /// What Zephyr's build hands to cargo.

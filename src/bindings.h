@@ -12,6 +12,11 @@ extern int errno;
 #define __SOFTFP__
 #endif
 
+/* As above: GCC has it built in, older clang has not. */
+#ifndef __UINT32_C
+#define __UINT32_C(c) c##U
+#endif
+
 /* The file VERSION. */
 #include <zephyr/app_version.h>
 #include <zephyr/net/mqtt.h>
@@ -20,3 +25,5 @@ extern int errno;
 #include <zephyr/net/tls_credentials.h>
 #include <zephyr/settings/settings.h>
 #include "shim.h"
+#include "shim_serial.h"
+#include "shim_vault.h"

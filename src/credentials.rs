@@ -1,59 +1,59 @@
-//! The device's roots, certificate and key, on their way from settings to Zephyr's TLS. Owns their bytes while a handshake
-//! needs them and wipes the key afterwards; no key is compiled in. R-SECRET-STORE, R-ROOTS.
-//!
-//! Each value is DER or PEM; `sensor/cred/root` may hold several certificates in PEM.
+//! Roots, certificate chain and TLS key on their way from the device's store and vault to Zephyr's TLS. Owns their bytes
+//! while a handshake needs them and wipes the key afterwards; which ones are shown is the device's decision.
+//! R-SECRET-STORE, R-ROOTS, R-TLS-CLIENT.
 
 use crate::ffi;
 use crate::kconfig::CONFIG_SENSOR_TLS_TAG;
-use crate::settings::Settings;
-use core::ffi::CStr;
+use crate::settings::Platform;
+use crate::vault::{self, TLS_KEY_BYTES};
+use core::ffi::c_int;
 use core::fmt;
-use device::StorageError;
+use device::identity::{self, CHAIN_BYTES_MAX, ROOTS_BYTES_MAX};
+use device::{StorageError, VaultError};
 use static_cell::ConstStaticCell;
 use zeroize::Zeroize;
 
-/// The tag under which Zephyr's TLS finds them.
-pub const TAG: i32 = CONFIG_SENSOR_TLS_TAG as i32;
-
-/// Longest list of roots in bytes: two P-256 certificates in PEM, so that one can replace the other.
-const ROOTS_MAX: usize = 2048;
-/// Longest certificate in bytes: a P-256 one is about 450 in DER and 650 in PEM.
-const CERTIFICATE_MAX: usize = 1536;
-/// Longest key in bytes: a P-256 one is 138 in DER (PKCS #8) and 241 in PEM.
-const KEY_MAX: usize = 320;
+/// The tag under which Zephyr's TLS finds the first root, the leaf and its key. A certificate is alone under its tag and
+/// type, so that each further root or intermediate has the next tag.
+const TAG: c_int = CONFIG_SENSOR_TLS_TAG as c_int;
 
 struct Buffers {
-    roots: [u8; ROOTS_MAX],
-    certificate: [u8; CERTIFICATE_MAX],
-    key: [u8; KEY_MAX],
+    roots: [u8; ROOTS_BYTES_MAX],
+    chain: [u8; CHAIN_BYTES_MAX],
+    key: [u8; TLS_KEY_BYTES],
 }
 
-// In a static, because Zephyr keeps pointers to them as long as the tag is in use.
+// In a static, because Zephyr keeps pointers to them as long as the tags are in use.
 static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers {
-    roots: [0; ROOTS_MAX],
-    certificate: [0; CERTIFICATE_MAX],
-    key: [0; KEY_MAX],
+    roots: [0; ROOTS_BYTES_MAX],
+    chain: [0; CHAIN_BYTES_MAX],
+    key: [0; TLS_KEY_BYTES],
 });
 
 /// Why there are no credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialsError {
-    /// The setting with this name is not there: the device is not enrolled.
-    Missing(&'static CStr),
-    /// The setting with this name cannot be read.
-    Storage(&'static CStr, StorageError),
-    /// Zephyr does not take it: the error number.
-    Refused(&'static CStr, i32),
+    /// The roots cannot be read.
+    Roots(StorageError),
+    /// The chain cannot be read.
+    Chain(StorageError),
+    /// The vault does not give the TLS key.
+    Key(VaultError),
+    /// Zephyr does not take them: the error number.
+    Refused(c_int),
 }
 
 impl fmt::Display for CredentialsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |name: &'static CStr| name.to_str().unwrap_or_default();
         match self {
-            Self::Missing(key) => write!(f, "{} is missing: enrol the device", name(key)),
-            Self::Storage(key, error) => write!(f, "{} cannot be read: {error}", name(key)),
-            Self::Refused(key, error) => {
-                write!(f, "{} is not taken by the TLS subsystem ({error})", name(key))
+            Self::Roots(error) => write!(f, "the roots cannot be read: {error}"),
+            Self::Chain(error) => write!(f, "the device's certificates cannot be read: {error}"),
+            Self::Key(error) => write!(f, "there is no TLS key: {error}"),
+            Self::Refused(error) => {
+                write!(
+                    f,
+                    "the TLS subsystem does not take the credentials ({error}): see TLS_MAX_CREDENTIALS_NUMBER"
+                )
             }
         }
     }
@@ -63,7 +63,10 @@ impl fmt::Display for CredentialsError {
 pub struct Credentials(&'static mut Buffers);
 
 /// Credentials that Zephyr's TLS can see. They are taken back and the key is wiped when this is dropped.
-pub struct Presented<'c>(&'c mut Buffers);
+pub struct Presented<'c> {
+    buffers: &'c mut Buffers,
+    tags: c_int,
+}
 
 impl Credentials {
     /// To be called once; `None` after that.
@@ -71,20 +74,43 @@ impl Credentials {
         BUFFERS.try_take().map(Self)
     }
 
-    /// Reads them from settings and shows them to Zephyr's TLS.
-    pub fn present(&mut self, settings: Settings) -> Result<Presented<'_>, CredentialsError> {
+    /// Shows the roots that the device has chosen to Zephyr's TLS and, where `certificate` says so, its chain and key.
+    pub fn present(
+        &mut self,
+        platform: &mut Platform,
+        chosen: identity::Credentials,
+        certificate: bool,
+    ) -> Result<Presented<'_>, CredentialsError> {
         // From here on an error takes back what was already shown.
-        let presented = Presented(&mut *self.0);
-        let buffers = &mut *presented.0;
-        show(settings, c"sensor/cred/root", ffi::TLS_CREDENTIAL_CA_CERTIFICATE, &mut buffers.roots)?;
-        show(
-            settings,
-            c"sensor/cred/cert",
-            ffi::TLS_CREDENTIAL_PUBLIC_CERTIFICATE,
-            &mut buffers.certificate,
-        )?;
-        show(settings, c"sensor/cred/key", ffi::TLS_CREDENTIAL_PRIVATE_KEY, &mut buffers.key)?;
+        let mut presented = Presented { buffers: &mut *self.0, tags: 0 };
+        presented.show(platform, chosen, certificate)?;
         Ok(presented)
+    }
+}
+
+impl Presented<'_> {
+    /// The first tag and how many there are.
+    pub fn tags(&self) -> (c_int, c_int) {
+        (TAG, self.tags)
+    }
+
+    fn show(
+        &mut self,
+        platform: &mut Platform,
+        chosen: identity::Credentials,
+        certificate: bool,
+    ) -> Result<(), CredentialsError> {
+        let roots = identity::roots(platform, chosen.roots, &mut self.buffers.roots);
+        self.tags = show(ffi::TLS_CREDENTIAL_CA_CERTIFICATE, &roots.map_err(CredentialsError::Roots)?.0)?;
+        if certificate {
+            let chain = identity::chain(platform, chosen.slot, &mut self.buffers.chain);
+            let tags =
+                show(ffi::TLS_CREDENTIAL_PUBLIC_CERTIFICATE, &chain.map_err(CredentialsError::Chain)?.0)?;
+            self.tags = self.tags.max(tags);
+            vault::export_tls_key(chosen.slot, &mut self.buffers.key).map_err(CredentialsError::Key)?;
+            show(ffi::TLS_CREDENTIAL_PRIVATE_KEY, &[&self.buffers.key])?;
+        }
+        Ok(())
     }
 }
 
@@ -95,37 +121,24 @@ impl Drop for Presented<'_> {
             ffi::TLS_CREDENTIAL_PUBLIC_CERTIFICATE,
             ffi::TLS_CREDENTIAL_PRIVATE_KEY,
         ];
-        for kind in kinds {
-            // SAFETY: takes numbers. An error says that it was not there, which is what is wanted.
-            let _error = unsafe { ffi::tls_credential_delete(TAG, kind) };
+        for tag in TAG..TAG + ffi::SHIM_TLS_TAGS_MAX as c_int {
+            for kind in kinds {
+                // SAFETY: takes numbers. An error says that it was not there, which is what is wanted.
+                let _error = unsafe { ffi::tls_credential_delete(tag, kind) };
+            }
         }
-        self.0.key.zeroize();
+        self.buffers.key.zeroize();
     }
 }
 
-fn show(
-    settings: Settings,
-    name: &'static CStr,
-    kind: ffi::tls_credential_type,
-    buffer: &mut [u8],
-) -> Result<(), CredentialsError> {
-    // PEM must end with a NUL, whether or not it was stored with one.
-    let room = buffer.len() - 1;
-    let value = settings.load(name, buffer.get_mut(..room).unwrap_or_default());
-    let len = match value {
-        Ok(Some(value)) => value.len(),
-        Ok(None) => return Err(CredentialsError::Missing(name)),
-        Err(error) => return Err(CredentialsError::Storage(name, error)),
-    };
-    let is_pem = buffer.first() == Some(&b'-');
-    let ends = buffer.get(..len).is_some_and(|value| value.ends_with(&[0]));
-    let len = if is_pem && !ends { len + 1 } else { len };
-    if let Some(end) = buffer.get_mut(len - 1).filter(|_| is_pem) {
-        *end = 0;
+/// Shows each of `values` under a tag of its own; gives how many there are.
+fn show(kind: ffi::tls_credential_type, values: &[&[u8]]) -> Result<c_int, CredentialsError> {
+    for (tag, value) in (TAG..).zip(values) {
+        // SAFETY: the value lies in the static buffers, which stay as they are until `Presented` takes it back from Zephyr.
+        match unsafe { ffi::tls_credential_add(tag, kind, value.as_ptr().cast(), value.len()) } {
+            0 => {}
+            error => return Err(CredentialsError::Refused(error)),
+        }
     }
-    // SAFETY: the buffer is a static and stays as it is until `Presented` takes it back from Zephyr.
-    match unsafe { ffi::tls_credential_add(TAG, kind, buffer.as_ptr().cast(), len) } {
-        0 => Ok(()),
-        error => Err(CredentialsError::Refused(name, error)),
-    }
+    Ok(values.len() as c_int)
 }

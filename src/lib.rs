@@ -2,28 +2,40 @@
 //! carries out what the device wants; takes no decision. One module per subsystem, each with a safe face and all its
 //! `unsafe` inside.
 #![no_std]
+#![cfg_attr(
+    CONFIG_SENSOR_SELF_TEST,
+    allow(unreachable_code, unused_variables, reason = "the self-test stands in place of the device")
+)]
 
 mod clock;
 mod credentials;
 mod entropy;
+mod factory;
 mod ffi;
 mod kconfig;
 mod log;
 mod mqtt;
 mod net;
 mod reboot;
+#[cfg(CONFIG_SENSOR_SELF_TEST)]
+#[path = "../tests/vault/self_test.rs"]
+mod self_test;
 mod sensor;
+mod serial;
 mod settings;
 mod sntp;
 mod tls;
+mod vault;
 mod watchdog;
 
 use core::ffi::CStr;
 use credentials::Credentials;
+use device::provisioning::{self, Locked, Standing};
 use device::telemetry::Ring;
-use device::{BootInfo, Command, Event, Note, Policy, StartError, Uptime};
-use mqtt::Mqtt;
-use protocol::{Failure, NameError};
+use device::{BootInfo, Command, Event, Note, Password, Policy, StartError, Uptime};
+use factory::{FactoryError, LockedLine};
+use mqtt::{Destination, Mqtt};
+use protocol::{Failure, KeyId, NameError};
 use settings::{Platform, Settings};
 use sntp::Exchange;
 use static_cell::ConstStaticCell;
@@ -34,8 +46,12 @@ use zephyr as _;
 /// Longest wait of the loop in milliseconds: the watchdog is fed four times as often as it needs.
 const WAIT_MAX_MS: u64 = (watchdog::TIMEOUT_MS / 4) as u64;
 
-/// A development build looks this often whether the shell wants a restart, in milliseconds.
-const SHELL_WAIT_MAX_MS: u64 = 200;
+/// A development build looks this often whether the shell wants a restart, and every build whether the factory asks, in
+/// milliseconds.
+const LOOK_MAX_MS: u64 = 200;
+
+/// How long a device with an identity answers the factory after a start, in milliseconds.
+const FACTORY_LINE_MS: u64 = kconfig::CONFIG_SENSOR_FACTORY_LINE_S as u64 * 1000;
 
 /// The samples that wait. Beside the stack, which would have to be larger by it.
 static RING: ConstStaticCell<Ring> = ConstStaticCell::new(Ring::new());
@@ -52,7 +68,6 @@ extern "C" fn rust_main() {
     };
     info!("sensor device {} on {}, started because {}", info.firmware, info.board, info.reset);
     let watchdog = Watchdog::start().inspect_err(|error| warning!("{error}")).ok();
-    net::start();
     let settings = match Settings::open() {
         Ok(settings) => settings,
         Err(error) => {
@@ -60,35 +75,89 @@ extern "C" fn rust_main() {
             return reboot::restart();
         }
     };
+    #[cfg(CONFIG_SENSOR_SELF_TEST)]
+    return self_test::run(&mut Platform(settings));
     // Each can be taken once, and this is the only place.
     let (Some(mqtt), Some(credentials), Some(ring)) = (Mqtt::take(), Credentials::take(), RING.try_take())
     else {
         return;
     };
-    let mut ports =
-        Ports { settings, credentials, mqtt, exchange: Exchange::new(), watchdog, stopped: false };
-    match Device::start_with(ring, Platform(settings), info, clock::uptime()) {
-        Ok(device) => ports.run(device),
-        Err(StartError::Configuration(error)) => {
-            error!("{error}");
-            ports.wait_for_enrolment();
+    let mut ports = Ports {
+        platform: Platform(settings),
+        credentials,
+        mqtt,
+        exchange: Exchange::new(),
+        watchdog,
+        factory_line: None,
+        stopped: false,
+    };
+    match provisioning::standing(&mut ports.platform) {
+        Ok(Standing::Blank) => ports.be_blank(info),
+        Ok(Standing::Destroyed) => {
+            error!("{}", StartError::Destroyed);
+            ports.lock_factory_line(&info, None);
+            ports.wait_for_restart();
         }
-        Err(error @ StartError::Storage(_)) => error!("{error}"),
+        Ok(Standing::Provisioned) => {
+            net::start();
+            ports.start(ring, info);
+        }
+        Err(error) => {
+            error!("the device's identity cannot be loaded: {error}");
+            ports.wait_for_restart();
+        }
     }
     reboot::restart();
 }
 
 /// Everything around the device.
 struct Ports {
-    settings: Settings,
+    platform: Platform,
     credentials: Credentials,
     mqtt: Mqtt,
     exchange: Exchange,
     watchdog: Option<Watchdog>,
+    /// Of a device that takes nothing from it any more, for a while after the start.
+    factory_line: Option<LockedLine>,
     stopped: bool,
 }
 
 impl Ports {
+    /// Starts the device and runs it.
+    fn start(&mut self, ring: &'static mut Ring, info: BootInfo) {
+        match Device::start_with(ring, self.platform, info.clone(), clock::uptime()) {
+            Ok(device) => {
+                self.lock_factory_line(&info, Some(device.identity()));
+                self.run(device);
+            }
+            Err(error @ (StartError::Configuration(_) | StartError::Identity(_))) => {
+                error!("{error}");
+                self.wait_for_restart();
+            }
+            Err(error) => error!("{error}"),
+        }
+    }
+
+    /// Waits for the factory, until the device is provisioned.
+    fn be_blank(&mut self, info: BootInfo) {
+        let platform = self.platform;
+        let done = factory::about(info.firmware, info.board, info.build)
+            .and_then(|about| factory::provision(platform, about, || self.feed()));
+        if let Err(error) = done {
+            error!("{error}");
+            self.wait_for_restart();
+        }
+    }
+
+    /// Lets the factory ask who the device is, for a while. Nothing of the device's work hangs on it.
+    fn lock_factory_line(&mut self, info: &BootInfo, identity: Option<KeyId>) {
+        let until = clock::uptime().after(FACTORY_LINE_MS);
+        let line = factory::about(info.firmware.clone(), info.board.clone(), info.build).and_then(|about| {
+            LockedLine::open(Locked::new(about, identity), until).map_err(FactoryError::Serial)
+        });
+        self.factory_line = line.inspect_err(|error| warning!("{error}")).ok();
+    }
+
     /// The loop, until the device has stopped.
     fn run(&mut self, mut device: Device) {
         info!(
@@ -99,6 +168,7 @@ impl Ports {
         );
         while !self.stopped {
             self.feed();
+            self.serve_factory_line();
             if reboot::wanted() {
                 device.handle(clock::uptime(), Event::Shutdown);
             }
@@ -118,11 +188,18 @@ impl Ports {
         }
     }
 
-    /// A device without a configuration can do nothing but wait until somebody writes one and restarts it.
-    fn wait_for_enrolment(&mut self) {
+    /// A device that cannot start can do nothing but wait until somebody restarts it.
+    fn wait_for_restart(&mut self) {
         while !reboot::wanted() {
             self.feed();
+            self.serve_factory_line();
             self.wait_until(clock::uptime().after(WAIT_MAX_MS));
+        }
+    }
+
+    fn serve_factory_line(&mut self) {
+        if self.factory_line.as_mut().is_some_and(|line| !line.serve(clock::uptime())) {
+            self.factory_line = None;
         }
     }
 
@@ -134,7 +211,8 @@ impl Ports {
 
     fn wait_until(&mut self, deadline: Uptime) {
         let now = clock::uptime();
-        let longest = if cfg!(CONFIG_SHELL) { SHELL_WAIT_MAX_MS } else { WAIT_MAX_MS };
+        let looks_often = cfg!(CONFIG_SHELL) || self.factory_line.is_some();
+        let longest = if looks_often { LOOK_MAX_MS } else { WAIT_MAX_MS };
         let deadline = self.mqtt.next_deadline(now).map_or(deadline, |ping| deadline.min(ping));
         let millis = deadline.since(now).min(longest) as u32;
         if millis > 0 {
@@ -159,8 +237,17 @@ impl Ports {
                 }
                 None
             }
-            Command::Connect { host, port, client_id, keep_alive_s, timeout_ms: _ } => {
-                self.connect(host, port, client_id, keep_alive_s).err().map(Event::Disconnected)
+            Command::Connect {
+                host,
+                port,
+                client_id,
+                keep_alive_s,
+                credentials,
+                password,
+                timeout_ms: _,
+            } => {
+                let to = Destination { host, port, client_id, keep_alive_s };
+                self.connect(&to, credentials, password).err().map(Event::Disconnected)
             }
             Command::Subscribe(topics) => {
                 self.mqtt.subscribe(&topics);
@@ -183,17 +270,28 @@ impl Ports {
                 self.stopped = true;
                 None
             }
+            Command::Retired(_) => {
+                // The restart leads into the factory state, or to a device that says that it was destroyed.
+                self.stopped = true;
+                None
+            }
         }
     }
 
-    fn connect(&mut self, host: &str, port: u16, client_id: &str, keep_alive_s: u16) -> Result<(), Failure> {
+    fn connect(
+        &mut self,
+        to: &Destination<'_>,
+        chosen: device::identity::Credentials,
+        password: Option<Password<'_>>,
+    ) -> Result<(), Failure> {
         // Shown for the handshake only: the key is wiped when this goes.
-        let _shown = self.credentials.present(self.settings).map_err(|error| {
-            error!("{error}");
-            Failure::Credentials
-        })?;
+        let shown =
+            self.credentials.present(&mut self.platform, chosen, password.is_none()).map_err(|error| {
+                error!("{error}");
+                Failure::Credentials
+            })?;
         // The device's own limit is longer than what TCP and TLS may take here: shim.c holds it to that.
-        self.mqtt.connect(host, port, client_id, keep_alive_s)
+        self.mqtt.connect(to, password, &shown)
     }
 }
 
@@ -218,6 +316,7 @@ fn boot_info() -> Result<BootInfo, NameError> {
             healthy_ms: kconfig::CONFIG_SENSOR_HEALTHY_MS as u32,
             connect_timeout_ms: kconfig::CONFIG_SENSOR_CONNECT_TIMEOUT_MS as u32,
             answer_timeout_ms: kconfig::CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u32,
+            token_life_s: kconfig::CONFIG_SENSOR_TOKEN_LIFE_S as u32,
         },
     })
 }

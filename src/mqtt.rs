@@ -6,22 +6,27 @@
 mod inbox;
 mod transport;
 
+use crate::credentials::Presented;
 use crate::net::HostName;
 use crate::tls::Connection;
-use crate::{clock, credentials, ffi};
+use crate::{clock, ffi};
 use core::ffi::c_int;
 use core::ptr::NonNull;
-use device::{Event, Uptime};
+use device::{Event, Password, Uptime};
 use inbox::{Inbox, Item};
-use protocol::config::HOST_MAX;
+use protocol::token::TOKEN_BYTES_MAX;
 use protocol::topic::{TOPIC_MAX, TopicText};
 use protocol::{DeviceId, Failure};
 use static_cell::ConstStaticCell;
+use zeroize::Zeroize;
 
 /// Room for one packet from the service but for a PUBLISH's payload, in bytes: fixed header, topic, packet identifier.
 const RX_MAX: usize = TOPIC_MAX + 64;
-/// Room for one packet to the service but for a PUBLISH's payload, in bytes: a SUBSCRIBE with two topics is the longest.
-const TX_MAX: usize = 2 * TOPIC_MAX + HOST_MAX + 64;
+/// Room for one packet to the service but for a PUBLISH's payload, in bytes: a CONNECT with a token, or a SUBSCRIBE with two
+/// topics.
+const TX_MAX: usize = if SUBSCRIBE_MAX > CONNECT_MAX { SUBSCRIBE_MAX } else { CONNECT_MAX };
+const SUBSCRIBE_MAX: usize = 2 * TOPIC_MAX + 64;
+const CONNECT_MAX: usize = TOKEN_BYTES_MAX + 2 * DeviceId::MAX_LEN + 64;
 
 /// Packet identifier of SUBSCRIBE. Identifiers of PUBLISH are the device's tokens, which count from 1: the two kinds of
 /// acknowledgement are told apart by their packet type.
@@ -57,6 +62,19 @@ static STATE: ConstStaticCell<State> = ConstStaticCell::new(State {
     record: transport::Record::new(),
 });
 
+/// Where to connect, and as whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// Name or address of the service.
+    pub host: &'a str,
+    /// TCP port.
+    pub port: u16,
+    /// MQTT client identifier.
+    pub client_id: &'a str,
+    /// MQTT keep-alive in seconds.
+    pub keep_alive_s: u16,
+}
+
 /// The client.
 pub struct Mqtt(NonNull<State>);
 
@@ -80,13 +98,13 @@ impl Mqtt {
     }
 
     /// TCP, TLS and CONNECT; blocks until CONNECT is sent or something has failed. Only CONNACK, which comes as an event,
-    /// says that the service has accepted the device. The credentials must be shown under [`credentials::TAG`].
+    /// says that the service has accepted the device. A token goes into the password, with the client identifier as user
+    /// name, and is gone from here when this returns.
     pub fn connect(
         &mut self,
-        host: &str,
-        port: u16,
-        client_id: &str,
-        keep_alive_s: u16,
+        to: &Destination<'_>,
+        token: Option<Password<'_>>,
+        shown: &Presented<'_>,
     ) -> Result<(), Failure> {
         self.disconnect();
         let own = self.0.as_ptr();
@@ -95,16 +113,24 @@ impl Mqtt {
         unsafe { ffi::mqtt_client_init(client) };
         let state = self.state();
         state.since = clock::uptime();
-        state.connection = Some(Connection::open(&HostName::new(host), port, credentials::TAG)?);
-        let id = client_id.as_bytes();
+        state.connection = Some(Connection::open(&HostName::new(to.host), to.port, shown)?);
+        let id = to.client_id.as_bytes();
         let id_len = id.len().min(DeviceId::MAX_LEN);
         state.client_id[..id_len].copy_from_slice(&id[..id_len]);
         state.client.client_id = ffi::mqtt_utf8 { utf8: state.client_id.as_ptr(), size: id_len as u32 };
+        // Both outlive `mqtt_connect`, which writes them into CONNECT and does not keep them.
+        let mut user_name = state.client.client_id;
+        let mut password;
+        if let Some(token) = token.map(Password::reveal) {
+            password = ffi::mqtt_utf8 { utf8: token.as_ptr(), size: token.len() as u32 };
+            state.client.user_name = &raw mut user_name;
+            state.client.password = &raw mut password;
+        }
         state.client.rx_buf = state.rx.as_mut_ptr();
         state.client.rx_buf_size = RX_MAX as u32;
         state.client.tx_buf = state.tx.as_mut_ptr();
         state.client.tx_buf_size = TX_MAX as u32;
-        state.client.keepalive = keep_alive_s;
+        state.client.keepalive = to.keep_alive_s;
         state.client.set_clean_session(1);
         state.client.transport.type_ = ffi::MQTT_TRANSPORT_CUSTOM;
         state.client.evt_cb = Some(inbox::event);
@@ -112,7 +138,12 @@ impl Mqtt {
         // Not used by the transport, but Zephyr wants an address.
         state.client.broker = own.cast_const().cast();
         // SAFETY: the client is set up, and everything it points to is in the state, which never moves.
-        match unsafe { ffi::mqtt_connect(client) } {
+        let sent = unsafe { ffi::mqtt_connect(client) };
+        let state = self.state();
+        state.client.password = core::ptr::null_mut();
+        state.client.user_name = core::ptr::null_mut();
+        state.tx.zeroize();
+        match sent {
             0 => Ok(()),
             _ => {
                 self.close();

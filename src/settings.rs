@@ -87,8 +87,8 @@ fn kind(error: i32) -> StorageError {
     }
 }
 
-/// What the device asks at once: settings and random numbers.
-#[derive(Debug)]
+/// What the device asks at once: settings, random numbers and (in [`crate::vault`]) keys.
+#[derive(Clone, Copy, Debug)]
 pub struct Platform(pub Settings);
 
 impl device::KeyValue for Platform {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include <mbedtls/ctr_drbg.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/x509_crt.h>
 #include <zephyr/device.h>
@@ -26,6 +27,10 @@
 
 LOG_MODULE_REGISTER(sensor_device, CONFIG_SENSOR_DEVICE_LOG_LEVEL);
 
+#define ANY_FAKE_ENTROPY                                                                                               \
+	DT_HAS_COMPAT_STATUS_OKAY(sensor_emulated_entropy) || DT_HAS_COMPAT_STATUS_OKAY(zephyr_native_sim_rng) ||      \
+		DT_HAS_COMPAT_STATUS_OKAY(zephyr_native_posix_rng)
+
 BUILD_ASSERT(IS_ENABLED(CONFIG_NET_SOCKETS_SOCKOPT_TLS) && IS_ENABLED(CONFIG_MQTT_LIB_TLS) &&
 		     IS_ENABLED(CONFIG_MQTT_LIB_CUSTOM_TRANSPORT),
 	     "The service is reached over TLS only: there is no build without it.");
@@ -39,11 +44,32 @@ BUILD_ASSERT(!IS_ENABLED(CONFIG_MBEDTLS_RSA_C) && !IS_ENABLED(CONFIG_PSA_WANT_KE
 BUILD_ASSERT(!(IS_ENABLED(CONFIG_TEST_RANDOM_GENERATOR) || IS_ENABLED(CONFIG_TEST_CSPRNG_GENERATOR)) ||
 		     IS_ENABLED(CONFIG_SENSOR_EMULATED_BOARD),
 	     "A test random generator makes guessable keys: it is for emulated boards only.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_SENSOR_EMULATED_BOARD) || !(ANY_FAKE_ENTROPY),
+	     "The devicetree has an emulated entropy source, which makes guessable keys: it is for emulated boards only.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_CTR_DRBG_CSPRNG_GENERATOR) && IS_ENABLED(CONFIG_MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG) &&
+		     !IS_ENABLED(CONFIG_MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG_ALLOW_NON_CSPRNG) &&
+		     MBEDTLS_CTR_DRBG_RESEED_INTERVAL == 0,
+	     "Keys are made by the CTR_DRBG only, which asks the health-tested source before every request.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_SECURE_STORAGE_ITS_STORE_IMPLEMENTATION_CUSTOM),
+	     "Keys are kept in the vault's own partition: nothing else overwrites what is removed.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_SECURE_STORAGE_ITS_TRANSFORM_IMPLEMENTATION_AEAD) &&
+		     IS_ENABLED(CONFIG_SECURE_STORAGE_ITS_TRANSFORM_AEAD_KEY_PROVIDER_CUSTOM) &&
+		     IS_ENABLED(CONFIG_SECURE_STORAGE_ITS_TRANSFORM_AEAD_NONCE_PROVIDER_DEFAULT),
+	     "Keys are sealed with a key of the device, and no nonce is used twice: Zephyr's other providers make the key "
+	     "of public numbers.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_SENSOR_SEALING_KEY_BOARD) ||
+		     (IS_ENABLED(CONFIG_SENSOR_SEALING_KEY_TEST) && IS_ENABLED(CONFIG_SENSOR_EMULATED_BOARD)),
+	     "The vault must be sealed with a key that only this device has: supply sensor_sealing_key() for the board and "
+	     "select SENSOR_HAS_SEALING_KEY (docs/vault.md). There is no default on hardware.");
 BUILD_ASSERT(2 * CONFIG_NET_SOCKETS_CONNECT_TIMEOUT <= CONFIG_SENSOR_CONNECT_TIMEOUT_MS,
 	     "TCP and TLS may each take NET_SOCKETS_CONNECT_TIMEOUT: both must fit into SENSOR_CONNECT_TIMEOUT_MS.");
 BUILD_ASSERT(CONFIG_SENSOR_CONNECT_TIMEOUT_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS &&
 		     CONFIG_SENSOR_ANSWER_TIMEOUT_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS,
 	     "The watchdog must allow for the longest wait for the network.");
+
+BUILD_ASSERT(CONFIG_NET_SOCKETS_TLS_MAX_CREDENTIALS >= SHIM_TLS_TAGS_MAX &&
+		     CONFIG_TLS_MAX_CREDENTIALS_NUMBER >= 2 * SHIM_TLS_TAGS_MAX,
+	     "Three roots, two certificates and a key must be shown to TLS at once.");
 
 BUILD_ASSERT(SHIM_CERTIFICATE_EXPIRED == MBEDTLS_X509_BADCERT_EXPIRED);
 BUILD_ASSERT(SHIM_CERTIFICATE_NAME == MBEDTLS_X509_BADCERT_CN_MISMATCH);
@@ -97,6 +123,8 @@ enum shim_errno shim_errno_kind(int error)
 		return SHIM_ERRNO_INVALID;
 	case ENOSPC:
 		return SHIM_ERRNO_NO_SPACE;
+	case ENODEV:
+		return SHIM_ERRNO_NO_DEVICE;
 	default:
 		return SHIM_ERRNO_OTHER;
 	}
@@ -194,13 +222,19 @@ int shim_socket_timeouts(int fd, int timeout_ms)
 	return 0;
 }
 
-int shim_tls_require(int fd, int tag, const char *host)
+int shim_tls_require(int fd, int first, int tags, const char *host)
 {
-	const sec_tag_t tags[] = {tag};
+	sec_tag_t list[SHIM_TLS_TAGS_MAX];
 	const int verify = TLS_PEER_VERIFY_REQUIRED;
 
+	if (tags < 1 || tags > SHIM_TLS_TAGS_MAX) {
+		return -EINVAL;
+	}
+	for (int i = 0; i < tags; i++) {
+		list[i] = first + i;
+	}
 	if (zsock_setsockopt(fd, SOL_TLS, TLS_PEER_VERIFY, &verify, sizeof(verify)) < 0 ||
-	    zsock_setsockopt(fd, SOL_TLS, TLS_SEC_TAG_LIST, tags, sizeof(tags)) < 0 ||
+	    zsock_setsockopt(fd, SOL_TLS, TLS_SEC_TAG_LIST, list, tags * sizeof(list[0])) < 0 ||
 	    zsock_setsockopt(fd, SOL_TLS, TLS_HOSTNAME, host, strlen(host) + 1) < 0) {
 		return -errno;
 	}
@@ -340,6 +374,13 @@ int shim_watchdog_feed(void)
 	return -ENODEV;
 }
 #endif
+
+size_t shim_chip_id(uint8_t *id, size_t room)
+{
+	ssize_t len = IS_ENABLED(CONFIG_HWINFO) ? hwinfo_get_device_id(id, room) : 0;
+
+	return len > 0 ? (size_t)len : 0;
+}
 
 enum shim_reset shim_reset_cause(void)
 {

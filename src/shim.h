@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sensor_device/entropy_health.h>
+#include <zephyr/devicetree.h>
 #include <zephyr/net/socket.h>
 
 /* Log levels, as Zephyr's LOG_LEVEL_*. */
@@ -27,6 +29,7 @@ enum shim_errno {
 	SHIM_ERRNO_NO_ENTRY,
 	SHIM_ERRNO_INVALID,
 	SHIM_ERRNO_NO_SPACE,
+	SHIM_ERRNO_NO_DEVICE,
 };
 /* The kind of a negative errno. */
 enum shim_errno shim_errno_kind(int error);
@@ -65,8 +68,9 @@ int shim_socket_receive(int fd, void *data, size_t len, bool wait);
 int shim_socket_poll(struct zsock_pollfd *fds, int count, int timeout_ms);
 int shim_socket_close(int fd);
 int shim_socket_timeouts(int fd, int timeout_ms);
-/* The peer must be verified against the credentials under `tag`, and named `host`. */
-int shim_tls_require(int fd, int tag, const char *host);
+/* The peer must be verified against the credentials under `tags` tags from `first` on, and named `host`. */
+#define SHIM_TLS_TAGS_MAX 3
+int shim_tls_require(int fd, int first, int tags, const char *host);
 /* `verify` is Mbed TLS's f_vrfy: context, certificate, depth, flags. */
 int shim_tls_verify_with(int fd, int (*verify)(void *, void *, int, uint32_t *), void *context);
 
@@ -76,7 +80,8 @@ void shim_sleep_ms(uint32_t ms);
 int shim_clock_set(uint64_t seconds, uint32_t nanoseconds);
 uint64_t shim_build_epoch_s(void);
 
-/* Bytes from the cryptographic generator. */
+/* What the devicetree says of the noise under the cryptographic generator, and bytes from that generator. */
+enum { SHIM_ENTROPY_MIN_BITS = DT_PROP(DT_CHOSEN(zephyr_entropy), min_entropy_bits) };
 int shim_random(void *data, size_t len);
 
 /* The sensor: whether there is one in the devicetree and it answered at start. */
@@ -94,6 +99,12 @@ int shim_sensor_pressure(struct shim_value *value);
 /* The watchdog: -ENODEV where the board has none. */
 int shim_watchdog_start(uint32_t timeout_ms);
 int shim_watchdog_feed(void);
+
+/* The factory's key (PEM) from the command line of native_sim; gives its length in bytes, 0 where there is none. */
+size_t shim_factory_key_file(uint8_t *data, size_t room);
+
+/* The number that the silicon's vendor gave this chip; gives its length in bytes, 0 where there is none. */
+size_t shim_chip_id(uint8_t *id, size_t room);
 
 /* Why the board started. */
 enum shim_reset {

@@ -5,6 +5,7 @@
 //! checked. It can only refuse more: a leaf without subjectAltName (RFC 9525: no fallback to the common name), an
 //! authority's own certificate, one that is not for TLS servers.
 
+use crate::credentials::Presented;
 use crate::ffi;
 use crate::kconfig::CONFIG_SENSOR_ANSWER_TIMEOUT_MS;
 use crate::net::{Address, HostName, Kind};
@@ -27,9 +28,9 @@ const AUTHORITY: u32 = 1 << 29;
 pub struct Connection(c_int);
 
 impl Connection {
-    /// Resolves `host`, connects and shakes hands; blocks until that is done or has failed. The credentials must be shown
-    /// under `tag`.
-    pub fn open(host: &HostName, port: u16, tag: c_int) -> Result<Self, Failure> {
+    /// Resolves `host`, connects and shakes hands with what is shown to Zephyr's TLS; blocks until that is done or has
+    /// failed.
+    pub fn open(host: &HostName, port: u16, shown: &Presented<'_>) -> Result<Self, Failure> {
         let address = Address::resolve(host, port, Kind::Stream).ok_or(Failure::Dns)?;
         let (address, len) = address.as_c();
         // SAFETY: takes a number and gives a socket or a negative errno.
@@ -40,12 +41,13 @@ impl Connection {
         // From here on an error closes the socket.
         let connection = Self(socket);
         let name = host.as_c().as_ptr();
+        let (first, tags) = shown.tags();
         SEEN.store(0, Ordering::Relaxed);
         // SAFETY: the socket is open; the name ends with NUL and is copied by Zephyr; `verify` is what Mbed TLS wants and
         // needs no context.
         let options = unsafe {
             [
-                ffi::shim_tls_require(socket, tag, name),
+                ffi::shim_tls_require(socket, first, tags, name),
                 ffi::shim_tls_verify_with(socket, Some(verify), core::ptr::null_mut()),
                 ffi::shim_socket_timeouts(socket, CONFIG_SENSOR_ANSWER_TIMEOUT_MS as c_int),
             ]

@@ -7,10 +7,13 @@ use crate::{ffi, warning};
 use core::ffi::c_int;
 use heapless::{Deque, String, Vec};
 use protocol::Failure;
+use protocol::signed::DOCUMENT_BYTES_MAX;
 use protocol::topic::TopicText;
 
 /// Longest payload that is handed over, in bytes.
 const MESSAGE_MAX: usize = CONFIG_SENSOR_MESSAGE_MAX as usize;
+const _: () =
+    assert!(MESSAGE_MAX >= DOCUMENT_BYTES_MAX, "SENSOR_MESSAGE_MAX: the longest document does not fit");
 
 /// One packet gives one item, and one more where it ends the connection; they are taken before the next packet is read.
 const ITEMS_MAX: usize = 4;

@@ -31,7 +31,7 @@ enum Area {
     Authority(authority::Authority),
     /// The test authority: certificates for a broker, an operator and devices
     Ca(ca::Ca),
-    /// Devices: enrolment for simulators and development boards
+    /// Devices: enrolment for simulators
     Device(device::Device),
     /// Give blank devices on serial lines their identity, all lines at once
     ///

@@ -16,6 +16,5 @@ pub mod publish;
 pub mod registry;
 pub mod renew;
 pub mod revoke;
-pub mod settings;
 pub mod signer;
 pub mod watch;

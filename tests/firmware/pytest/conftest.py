@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from authority import Authority, Identity  # noqa: E402
 from broker import Broker, Operator  # noqa: E402
+from factory import Factory  # noqa: E402
 from firmware import Firmware  # noqa: E402
 from time_server import TimeServer  # noqa: E402
 
@@ -25,6 +26,8 @@ class Bench:
         self.program = program
         self.folder = folder
         self.authority = Authority()
+        self.factory = Factory(folder)
+        self.identity: bytes | None = None
         self.opened = []
         self.broker: Broker | None = None
         self.time_server: TimeServer | None = None
@@ -51,6 +54,7 @@ class Bench:
     def configuration(self, **changes) -> bytes:
         document = {
             "v": 1, "number": 7, "id": DEVICE, "host": "localhost", "port": self.broker.port, "keep_alive_s": 30,
+            "auth": "certificate",
             "time_servers": [f"127.0.0.1:{self.time_server.port}"],
             "sample_period_ms": 200, "report_period_ms": 400,
         }
@@ -58,20 +62,18 @@ class Bench:
 
     def run(self, *arguments: str) -> Firmware:
         """Starts the program on the flash as it is."""
+        key = f"--factory-key={self.factory.public_file}"
         return self.keep(
-            Firmware(self.program, self.folder / "flash.bin", self.folder / "console.log", *arguments)
+            Firmware(self.program, self.folder / "flash.bin", self.folder / "console.log", key, *arguments)
         )
 
     def enrol(self, *arguments: str, root: Authority | None = None, **changes) -> Firmware:
-        """Writes configuration and credentials through the shell of a blank device, and restarts it."""
+        """Provisions a blank device over its factory's line; it restarts into its service."""
         firmware = self.run(*arguments)
-        firmware.wait_for("the device has no configuration")
-        identity = self.authority.client(DEVICE)
-        firmware.store("sensor/config", self.configuration(**changes))
-        firmware.store("sensor/cred/root", (root or self.authority).identity.certificate_der())
-        firmware.store("sensor/cred/cert", identity.certificate_der())
-        firmware.store("sensor/cred/key", identity.key_der())
-        firmware.command_line("device restart")
+        line = self.keep(firmware.factory_line())
+        self.identity = self.factory.provision(
+            line, DEVICE, self.configuration(**changes), self.authority, [root or self.authority]
+        )
         firmware.wait_for("boot 1, configuration 7")
         return firmware
 

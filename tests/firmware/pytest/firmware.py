@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+from factory import Line
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -57,6 +59,18 @@ class Firmware:
                 # A program that ends says nothing: look again.
                 self.changed.wait(min(left, 1))
 
+    def factory_line(self) -> Line:
+        """The line of a device that waits for its factory."""
+        path = self.factory_line_path()
+        self.wait_for("the device is blank")
+        return Line(path)
+
+    def factory_line_path(self) -> str:
+        """The terminal that is the other end of the factory's line: the newest, after a restart."""
+        pattern = r"uart_1 connected to pseudotty: (\S+)"
+        self._find(pattern, 0, 30)
+        return re.findall(pattern, self.text)[-1]
+
     def command_line(self, line: str) -> None:
         """Types one line. The console's buffer is small: a long line goes in parts, each after the echo of the last."""
         self._find(r"uart:~\$ ", self.typed, 30)
@@ -73,9 +87,6 @@ class Firmware:
     def _write(self, text: str) -> None:
         self.process.stdin.write(text.encode())
         self.process.stdin.flush()
-
-    def store(self, name: str, value: bytes) -> None:
-        self.command_line(f"settings write hex {name} {value.hex()}")
 
     def kill(self) -> None:
         """Ends it without a word, as a power cut does."""

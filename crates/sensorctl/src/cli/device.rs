@@ -3,8 +3,7 @@
 use super::Failure;
 use super::shared::Configured;
 use crate::authority::{Authority, AuthorityError};
-use crate::enrol::{self, EnrolError, Enrolled};
-use crate::settings;
+use crate::enrol::{self, EnrolError};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::DeviceId;
@@ -19,17 +18,12 @@ pub(super) struct Device {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Enrol a device, or many, for a simulator or a development board
+    /// Enrol a device, or many, for a simulator
     ///
     /// Writes a folder with config.json (the configuration), device.key (PKCS#8, readable by you alone), device.crt
     /// (the certificate chain, leaf first, CN = the device's id) and roots.crt (what the device trusts). With --count
     /// and --id-prefix, one such folder for each device: dev-001, dev-002, … A folder that exists is never touched.
     Enrol(Enrol),
-    /// Print the lines that put an enrolled device into a development board
-    ///
-    /// The lines are commands of Zephyr's settings shell: paste them into the board's console and
-    /// restart it. The private key passes over the console, so this is for development boards only.
-    Settings(Settings),
 }
 
 #[derive(Debug, Args)]
@@ -56,13 +50,6 @@ struct Enrol {
     out: PathBuf,
 }
 
-#[derive(Debug, Args)]
-struct Settings {
-    /// Folder of the enrolled device
-    #[arg(long, value_name = "DIR")]
-    device: PathBuf,
-}
-
 impl Device {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.action {
@@ -76,7 +63,6 @@ impl Device {
                 ) => Err(Failure::usage(error)),
                 Err(error) => Err(Failure::error(error)),
             },
-            Action::Settings(arguments) => arguments.run(),
         }
     }
 }
@@ -104,21 +90,5 @@ impl Enrol {
         })?;
         bar.finish_and_clear();
         Ok(format!("{count} devices enrolled in {out} for {} days", self.days))
-    }
-}
-
-impl Settings {
-    fn run(self) -> Result<(), Failure> {
-        let device = Enrolled::open(&self.device).map_err(Failure::error)?;
-        let lines = settings::lines(&device).map_err(Failure::error)?;
-        eprintln!(
-            "warning: the private key of {} is in these lines and passes over the console: development boards only",
-            device.configuration.id
-        );
-        eprintln!(
-            "note: the board needs CONFIG_SETTINGS_SHELL=y and CONFIG_SHELL_CMD_BUFF_SIZE={} or more; restart it afterwards",
-            lines.iter().map(String::len).max().unwrap_or(0) + 1
-        );
-        lines.iter().try_for_each(super::say)
     }
 }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::authority::{self, file as ca_file};
-use crate::settings::{self, SettingsError};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
@@ -178,38 +177,4 @@ fn a_key_of_another_device_is_refused() {
     fs::copy(other.join(file::KEY), out.join(file::KEY)).unwrap();
     let error = Enrolled::open(&out).unwrap_err().to_string();
     assert!(error.contains("device.key cannot be used: it does not go with device.crt"), "{error}");
-}
-
-#[test]
-fn the_settings_lines_carry_exactly_what_the_folder_holds() {
-    let (_ca, out) = enrolled();
-    let enrolled = Enrolled::open(&out).unwrap();
-    let lines = settings::lines(&enrolled).unwrap();
-    let values: Vec<_> = lines
-        .iter()
-        .map(|line| {
-            let words: Vec<_> = line.split(' ').collect();
-            let [write @ .., key, hex] = words.as_slice() else { panic!("{line}") };
-            assert_eq!(write, ["settings", "write", "hex"]);
-            let bytes = hex
-                .as_bytes()
-                .chunks(2)
-                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
-            ((*key).to_owned(), bytes.collect::<Vec<u8>>())
-        })
-        .collect();
-    let keys: Vec<_> = values.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(keys, ["sensor/config", "sensor/cred/root", "sensor/cred/cert", "sensor/cred/key"]);
-    assert_eq!(Configuration::decode(&values[0].1).as_ref(), Ok(&enrolled.configuration));
-    assert_eq!(values[1].1, enrolled.roots[0].to_vec());
-    assert_eq!(values[2].1, enrolled.chain[0].to_vec());
-    assert_eq!(values[3].1, enrolled.key.secret_der());
-}
-
-#[test]
-fn a_board_takes_one_root_only() {
-    let (_ca, out) = enrolled();
-    let mut enrolled = Enrolled::open(&out).unwrap();
-    enrolled.roots.push(enrolled.roots[0].clone());
-    assert_eq!(settings::lines(&enrolled), Err(SettingsError::Certificates("roots.crt", 2)));
 }
