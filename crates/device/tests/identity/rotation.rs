@@ -173,6 +173,11 @@ fn a_service_that_forgets_the_new_identity_gets_the_former_one_within_the_grace_
 
     // What the service does not know is replaced, and the new one is what counts.
     field.await_note(DAY_MS, replaced);
+    assert_eq!(
+        field.state().certificate,
+        1,
+        "the number goes on from the factory's, which is in force again"
+    );
     let now = field.identity();
     assert!(now != old && field.key(KeySlot::ALL[2], KeyUse::Identity) == Some(now));
     assert_eq!(field.key(forgotten, KeyUse::Identity), None, "the forgotten one is gone");
@@ -252,6 +257,20 @@ fn a_command_that_was_accepted_is_obeyed_after_a_restart() {
     platform.entropy_fails = false;
     field.start(platform).unwrap();
     field.await_note(2 * DAY_MS, replaced);
+    assert_eq!(field.state().certificate, 2);
+}
+
+#[test]
+fn a_rotation_that_was_refused_is_repeated_after_a_restart() {
+    let mut field = Field::settled();
+    let former = field.link.unwrap().slot;
+    field.door = Box::new(move |credentials| credentials.slot == former);
+    let command = field.service.rotate(&id());
+    field.send(Channel::Command, &command);
+    field.await_note(DAY_MS, |note| *note == Note::IdentityRefused);
+    field.door = Box::new(|_| true);
+    field.restart();
+    field.await_note(DAY_MS, replaced);
     assert_eq!(field.state().certificate, 2);
 }
 

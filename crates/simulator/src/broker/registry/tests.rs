@@ -8,7 +8,7 @@ const OURS: &str = concat!(
 );
 
 fn text(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn ours() -> PublicKey {
