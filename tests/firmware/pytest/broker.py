@@ -127,6 +127,8 @@ class Operator:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # A request for a certificate is no text.
+            errors="replace",
         )
         self.lines: queue.Queue[str] = queue.Queue()
         self.hellos: list[dict] = []

@@ -107,13 +107,15 @@ def test_another_factory_cannot_provision_it(life):
     assert line.ask([4, {1: 0, 2: document}])[0] == 3
     number, refused = line.ask([5, {1: len(document)}])
     assert (number, refused[1][0]) == (5, 8), refused
-    assert refused[1][1][0] == "unknown_key"
+    assert refused[1][1][1] == "unknown_key"
 
 
 def test_a_wiped_device_is_blank_holds_nothing_and_is_provisioned_again(life):
     firmware = life.run()
     life.provision(firmware)
     firmware.wait_for("connected to the service")
+    # By then it listens to commands.
+    firmware.wait_for("keys of a new identity are made")
     before = life.vault()
     pieces = [before[at : at + 32] for at in range(0, len(before), 32)]
     secrets = [piece for piece in pieces if piece.strip(b"\xff") and piece.strip(b"\0")]
@@ -121,12 +123,17 @@ def test_a_wiped_device_is_blank_holds_nothing_and_is_provisioned_again(life):
 
     life.operations.document("retire", DEVICE, "--end", "blank")
     firmware.wait_for("the secrets are wiped: the device is blank")
+    # It waits for its factory again, and by then everything is gone.
     firmware.wait_for("the device is blank and waits")
     assert life.vault() == b"\xff" * len(before)
     left = life.flash()
     assert not [piece for piece in secrets if piece in left]
 
-    life.provision(firmware)
+    life.operations.sensorctl(
+        "revoke", "--ca", life.operations.ca, "--registry", life.operations.registry, "--id", DEVICE
+    )
+    path = firmware.factory_line_path()
+    life.operations.provision(path, DEVICE, life.bench.time_server.port)
     firmware.wait_for("connected to the service")
     first, *_, last = life.registered()
     assert first["id"] == last["id"] and first["key_id"] != last["key_id"]
@@ -136,6 +143,8 @@ def test_a_destroyed_device_never_works_again(life):
     firmware = life.run()
     life.provision(firmware)
     firmware.wait_for("connected to the service")
+    # By then it listens to commands.
+    firmware.wait_for("keys of a new identity are made")
     life.operations.document("retire", DEVICE, "--end", "destroyed")
     firmware.wait_for("the secrets are wiped: the device is destroyed")
     firmware.wait_for("the device was destroyed: it never works again")

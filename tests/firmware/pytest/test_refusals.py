@@ -91,15 +91,14 @@ def test_a_host_without_an_address_is_reported(bench):
     refused(bench.enrol(host="no-such-host.invalid"), "dns")
 
 
-def test_missing_credentials_are_reported(bench):
+def test_a_missing_certificate_is_reported(bench):
     bench.start_time_server()
     bench.start_broker()
     firmware = bench.enrol()
     firmware.wait_for("connected to the service")
-    firmware.command_line("settings delete sensor/cred/key")
+    firmware.command_line("settings delete sensor/chain/a")
     firmware.command_line("device restart")
-    firmware.wait_for("sensor/cred/key is missing")
-    refused(firmware, "credentials")
+    firmware.wait_for("the device's identity cannot be loaded: the stored value cannot be read any more")
 
 
 @pytest.mark.parametrize(

@@ -115,11 +115,11 @@ def test_a_message_is_refused_and_one_that_is_too_long_costs_no_connection(bench
     firmware = bench.enrol()
     operator.wait_for(TELEMETRY)
     operator.publish(f"device/{DEVICE}/command", b"{}")
-    firmware.wait_for("a message from the service was refused")
-    operator.publish(f"device/{DEVICE}/config/desired", b"x" * 3000)
-    firmware.wait_for("a message of 3000 bytes from the service is dropped")
-    operator.publish(f"device/{DEVICE}/command", b"y" * 2048)
-    firmware.wait_for("a message from the service was refused")
+    firmware.wait_for("a document from the service was refused: .*malformed")
+    operator.publish(f"device/{DEVICE}/config/desired", b"x" * 5000)
+    firmware.wait_for("a message of 5000 bytes from the service is dropped")
+    operator.publish(f"device/{DEVICE}/command", b"y" * 4096)
+    firmware.wait_for("a document from the service was refused: .*malformed")
     operator.wait_for(TELEMETRY)
     assert len(operator.hellos) == 1
 

@@ -40,6 +40,11 @@ fn a_certificate_that_does_not_fit_is_refused_though_it_is_signed_well() {
     chains.push(("of another issuer's key".into(), vec![right.clone(), second.root.clone()]));
     let strange = Ca::new("strange", until());
     chains.push(("of an issuer of another name".into(), vec![right.clone(), strange.root.clone()]));
+    // The right key, which the signature fits.
+    let ca = &target.field.service.ca;
+    let (no_ca, renamed) = (ca.certificate("root", false, until()), ca.certificate("other", true, until()));
+    chains.push(("of an issuer that is no authority".into(), vec![right.clone(), no_ca]));
+    chains.push(("of its issuer's key under another name".into(), vec![right.clone(), renamed]));
     chains.push(("issued by itself".into(), vec![right.clone(), right.clone()]));
     chains.push(("with nonsense above".into(), vec![right.clone(), b"nonsense".to_vec()]));
     let scalar = key_of(Power::Configuration);

@@ -310,6 +310,12 @@ impl<P: Platform> Field<P> {
         self.service.answer(request, &key)
     }
 
+    /// Acknowledges the message that has waited longest.
+    pub fn acknowledge_one(&mut self) {
+        let token = self.unacknowledged.remove(0);
+        self.tell(Event::Acknowledged(token));
+    }
+
     /// Acknowledges what waits for it.
     pub fn acknowledge(&mut self) {
         for token in std::mem::take(&mut self.unacknowledged) {

@@ -90,6 +90,15 @@ impl Ca {
         Self { issuer: Issuer::new(params, key), root }
     }
 
+    /// Another certificate for its own key, issued by itself.
+    pub fn certificate(&self, name: &str, authority: bool, until: EpochMillis) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = if authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        (params.not_before, params.not_after) = (date(super::BUILD), date(until));
+        params.self_signed(self.issuer.key()).unwrap().der().to_vec()
+    }
+
     pub fn issue(&self, id: &str, key: &PublicKey, leaf: Leaf) -> Vec<u8> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
