@@ -116,9 +116,9 @@ def test_a_message_is_refused_and_one_that_is_too_long_costs_no_connection(bench
     operator.wait_for(TELEMETRY)
     operator.publish(f"device/{DEVICE}/command", b"{}")
     firmware.wait_for("a document from the service was refused: .*malformed")
-    operator.publish(f"device/{DEVICE}/config/desired", b"x" * 5000)
-    firmware.wait_for("a message of 5000 bytes from the service is dropped")
-    operator.publish(f"device/{DEVICE}/command", b"y" * 4096)
+    operator.publish(f"device/{DEVICE}/config/desired", b"x" * 3800)
+    firmware.wait_for("a message of 3800 bytes from the service is dropped")
+    operator.publish(f"device/{DEVICE}/command", b"y" * 3500)
     firmware.wait_for("a document from the service was refused: .*malformed")
     operator.wait_for(TELEMETRY)
     assert len(operator.hellos) == 1
