@@ -17,7 +17,6 @@ use crate::interface::End;
 use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
 use crate::vault;
-use core::num::NonZeroU32;
 use protocol::document::{Audience, CSR_BYTES_MAX, KeyUse, RenewalRequest};
 use protocol::identity_state::{Life as SaidLife, ROOTS_SOON_MS, Rotation};
 use protocol::signed::SealError;
@@ -163,8 +162,9 @@ impl Identity {
         now >= self.tick_due
     }
 
-    /// What has to be done as time goes by, as after [`Self::accepted`]: wipes the identity before this one, wants a new one in time, and says what was
-    /// refused since the last time, which is not said at once: who sends what is refused shall not make the device talk.
+    /// What has to be done as time goes by, as after [`Self::accepted`]: wipes the identity before this one, wants a new one
+    /// in time, and says what was refused since the last time, which is not said at once: who sends what is refused shall
+    /// not make the device talk.
     pub(crate) fn tick<P: Platform>(
         &mut self,
         now: Uptime,
@@ -179,9 +179,7 @@ impl Identity {
             return self.decide(now, time, platform);
         }
         if self.record.retired.is_some_and(|retired| time.seconds() >= retired.until_s) {
-            let mut record = self.record.clone();
-            record.retired = None;
-            self.commit(record, platform)?;
+            self.change(platform, |record| record.retired = None)?;
             self.said = false;
             return Ok(Some(Note::IdentityWiped));
         }
@@ -208,10 +206,10 @@ impl Identity {
         record::forget(platform, slot)?;
         platform.generate(slot, KeyUse::Identity)?;
         platform.generate(slot, KeyUse::Tls)?;
-        let mut record = self.record.clone();
-        record.pending = Some(Pending { slot, certificate: None });
-        record.rotation_wanted = false;
-        self.commit(record, platform)?;
+        self.change(platform, |record| {
+            record.pending = Some(Pending { slot, certificate: None });
+            record.rotation_wanted = false;
+        })?;
         self.unclean = None;
         self.wanted = false;
         self.said = false;
@@ -307,6 +305,17 @@ impl Identity {
         self.leaf.until.0.saturating_sub(time.0) < life / 3
     }
 
+    /// Changes the record, whole or not at all.
+    fn change<P: Platform>(
+        &mut self,
+        platform: &mut P,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), StorageError> {
+        let mut record = self.record.clone();
+        change(&mut record);
+        self.commit(record, platform)
+    }
+
     fn commit<P: Platform>(&mut self, record: Record, platform: &mut P) -> Result<(), StorageError> {
         let life = Life::Provisioned(record);
         record::store(platform, &life)?;
@@ -325,7 +334,7 @@ impl Identity {
             self.leaf = Validity { from: leaf.not_before(), until: leaf.not_after() };
         }
         let roots = roots(platform, self.record.roots, &mut buffer)?;
-        self.roots_count = NonZeroU32::new(roots.0.len() as u32).ok_or(StorageError::Corrupt)?.get();
+        self.roots_count = roots.0.len() as u32;
         let ends = roots.0.iter().filter_map(|root| Certificate::decode(root).ok());
         self.roots_until = ends.map(|root| root.not_after()).min().ok_or(StorageError::Corrupt)?;
         Ok(())

@@ -107,10 +107,11 @@ impl Identity {
         let place = Key::Roots(self.record.roots.other());
         record::store_certificates(platform, place, &list.roots, &mut buffer)
             .map_err(|_| Refusal::Storage)?;
-        let mut record = self.record.clone();
-        record.roots_trial = Some(list.number);
-        record.roots_seen = list.number;
-        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        let changed = self.change(platform, |record| {
+            record.roots_trial = Some(list.number);
+            record.roots_seen = list.number;
+        });
+        changed.map_err(|_| Refusal::Storage)?;
         Ok(Effect::Reconnect)
     }
 
@@ -160,9 +161,9 @@ impl Identity {
         let mut buffer = [0; SCRATCH];
         record::store_certificates(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)
             .map_err(|_| Refusal::Storage)?;
-        let mut record = self.record.clone();
-        record.pending = Some(Pending { certificate: Some(document.number), ..pending });
-        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        let certified = Pending { certificate: Some(document.number), ..pending };
+        let changed = self.change(platform, |record| record.pending = Some(certified));
+        changed.map_err(|_| Refusal::Storage)?;
         Ok(Effect::Reconnect)
     }
 
@@ -173,10 +174,11 @@ impl Identity {
     ) -> Result<Effect, Refusal> {
         let document = self.verify::<RotateCommand>(envelope)?;
         newer(document.number, self.record.rotate_number)?;
-        let mut record = self.record.clone();
-        record.rotate_number = document.number;
-        record.rotation_wanted |= record.pending.is_none();
-        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        let changed = self.change(platform, |record| {
+            record.rotate_number = document.number;
+            record.rotation_wanted |= record.pending.is_none();
+        });
+        changed.map_err(|_| Refusal::Storage)?;
         self.wanted |= self.record.rotation_wanted;
         self.not_before = Uptime(0);
         Ok(Effect::None)
