@@ -1,6 +1,7 @@
 //! The device: routes events to the machines and asks them in turn what is to be done. Owns the platform and the buffer
 //! of the message that is being sent; takes no decision that one of the machines could take.
 
+mod firmware;
 mod kept;
 mod messages;
 mod trust;
@@ -9,13 +10,15 @@ use crate::backlog::Backlog;
 use crate::clock::{self, Clock, TimeError};
 use crate::config;
 use crate::identity::{Identity, record};
-use crate::interface::{BootInfo, Command, End, Event, Password, StartError};
+use crate::interface::{BootInfo, Command, End, Event, Password, Product, StartError};
 use crate::note::Note;
 use crate::outbox::{Kind, Outbox};
-use crate::platform::{Key, Platform, StorageError, Uptime};
+use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
 use crate::session::{Policy, Request, Session};
 use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
+use crate::update::Update;
 use core::borrow::BorrowMut;
+use firmware::Vitals;
 use heapless::Deque;
 use kept::{count_boot, read_ends, read_number};
 use protocol::hello::PreviousBoots;
@@ -37,6 +40,8 @@ const NOTES_MAX: usize = 8;
 enum Life {
     Running,
     Stopping,
+    /// The same, and then the bootloader has something to do.
+    Restarting,
     /// Its secrets are wiped; it says so as long as the connection lasts.
     Retiring(End),
     Stopped,
@@ -51,11 +56,14 @@ pub struct Device<P, R = Ring> {
     token: Token,
     token_renewal: Option<Uptime>,
     policy: Policy,
+    product: Product,
     clock: Clock,
     session: Session,
     telemetry: Telemetry<R>,
     backlog: Backlog,
     backlog_retry: Uptime,
+    update: Update,
+    vitals: Vitals,
     ends: PreviousBoots,
     outbox: Outbox,
     hello: Hello,
@@ -72,14 +80,14 @@ pub struct Device<P, R = Ring> {
     buffer: [u8; BATCH_BYTES_MAX],
 }
 
-impl<P: Platform> Device<P> {
+impl<P: Platform + Slots> Device<P> {
     /// Loads the configuration, counts the boot and is ready to be polled. The ring is part of the device.
     pub fn start(platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
         Self::start_with(Ring::new(), platform, info, now)
     }
 }
 
-impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
+impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// The same with a ring that lies elsewhere, such as a `&'static mut Ring`.
     pub fn start_with(ring: R, mut platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
         let mut identity = match record::open(&mut platform).map_err(StartError::Identity)? {
@@ -111,6 +119,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             None
         });
         let backlog = Backlog::load(&mut platform);
+        let update = Update::load(info.product, info.pace, info.reset, now, &mut platform);
         let mut random = [0; 4];
         // Without a random number the first attempt comes at the end of its window.
         let random = platform.fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
@@ -118,6 +127,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         Ok(Self {
             platform,
             policy: info.policy,
+            product: info.product,
             clock: Clock::new(info.build, stored.map(EpochMillis), configuration.time_servers.len()),
             session: Session::new(info.policy, configuration.keep_alive_s, now, random),
             telemetry: Telemetry::new(
@@ -133,6 +143,8 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             token_renewal: None,
             backlog,
             backlog_retry: now,
+            update,
+            vitals: Vitals::default(),
             ends,
             outbox: Outbox::default(),
             hello,
@@ -202,7 +214,8 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         state.connections = self.session.connections;
         state.failures = self.session.failures;
         state.last_failure = self.session.last_failure;
-        state.refused = self.refused.saturating_add(self.identity.refused());
+        state.refused =
+            self.refused.saturating_add(self.identity.refused()).saturating_add(self.update.refused());
         state.storage_errors = self.storage_errors;
         state
     }
@@ -212,7 +225,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         match self.life {
             Life::Running => {}
             Life::Retiring(_) => return self.handle_last(now, event),
-            Life::Stopping | Life::Stopped => return,
+            Life::Stopping | Life::Restarting | Life::Stopped => return,
         }
         match event {
             Event::Tick => {}
@@ -241,8 +254,12 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
                 self.message(now, topic, payload);
             }
             Event::Reading(reading) => {
-                if let Err(fault) = reading {
-                    self.note(Note::Sensor(fault));
+                match reading {
+                    Ok(_) => self.vitals.sensor_faults = 0,
+                    Err(fault) => {
+                        self.vitals.sensor_faults = self.vitals.sensor_faults.saturating_add(1);
+                        self.note(Note::Sensor(fault));
+                    }
                 }
                 let lost = self.telemetry.lost();
                 self.telemetry.reading(reading);
@@ -262,7 +279,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         match self.life {
             Life::Running => {}
             Life::Retiring(end) => return self.poll_last(now, end),
-            Life::Stopping | Life::Stopped => return self.poll_stop(),
+            Life::Stopping | Life::Restarting | Life::Stopped => return self.poll_stop(),
         }
         if core::mem::take(&mut self.time_set)
             && let Some(time) = self.clock.time(now)
@@ -289,14 +306,17 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         if let Some(note) = self.notes.pop_front() {
             return Some(Command::Log(note));
         }
-        if self.session.is_running() && !self.outbox.is_full() {
-            let (token, channel, len) = self.poll_message(now)?;
+        if self.session.is_running()
+            && !self.outbox.is_full()
+            && let Some((token, channel, len)) = self.poll_message(now)
+        {
             let payload = self.buffer.get(..len)?;
             let topic = topic(&self.configuration.id, channel);
-            let retain = matches!(channel, Channel::State | Channel::IdentityState);
+            let retain = matches!(channel, Channel::State | Channel::IdentityState | Channel::FirmwareState);
             return Some(Command::Publish { token, topic, payload, retain });
         }
-        None
+        // Only what telemetry leaves of the link is for firmware.
+        self.poll_update(now)
     }
 
     /// When the device next wants [`Event::Tick`], if nothing happens before.
@@ -304,7 +324,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         match self.life {
             Life::Running => {}
             Life::Retiring(_) => return self.last_deadline(now),
-            Life::Stopping | Life::Stopped => return Uptime(u64::MAX),
+            Life::Stopping | Life::Restarting | Life::Stopped => return Uptime(u64::MAX),
         }
         let mut next = self.clock.next_deadline().min(self.telemetry.next_deadline());
         if let Some(deadline) = self.session.next_deadline(self.clock.is_plausible(now)) {
@@ -320,6 +340,9 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             if self.backlog.head().is_some() && now < self.backlog_retry {
                 next = next.min(self.backlog_retry);
             }
+        }
+        if let Some(deadline) = self.update_deadline(now) {
+            next = next.min(deadline);
         }
         if let Some(renewal) = self.token_renewal.filter(|_| self.session.is_running()) {
             next = next.min(renewal);
@@ -388,6 +411,7 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         self.lost_noted = false;
         self.clock.confirm(now);
         self.store_time(now);
+        self.update.connected(now);
         self.identity_accepted(now);
     }
 
@@ -455,19 +479,24 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
                     timeout_ms: self.policy.connect_timeout_ms,
                 })
             }
-            Request::Subscribe => Some(Command::Subscribe(subscriptions(&self.configuration.id))),
+            Request::Subscribe => {
+                Some(Command::Subscribe(subscriptions(&self.configuration.id, self.product.class)))
+            }
             Request::Disconnect => Some(Command::Disconnect),
         }
     }
 
     fn acknowledged(&mut self, token: u16) {
-        match self.outbox.acknowledged(token) {
+        let acknowledged = self.outbox.acknowledged(token);
+        self.vitals.acknowledged |= acknowledged.is_some();
+        match acknowledged {
             Some(Kind::Telemetry) => self.telemetry.acknowledged(token),
             Some(Kind::Backlog(slot)) => {
                 let removed = self.backlog.remove(slot, &mut self.platform);
                 self.stored(removed);
             }
             Some(Kind::Hello) => self.end_is_known(),
+            Some(Kind::FirmwareState) => self.update.state_acknowledged(),
             Some(Kind::State | Kind::IdentityState | Kind::IdentityRequest) | None => {}
         }
     }
@@ -476,6 +505,10 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         if let Some(Request::Disconnect) = self.session.poll_output(Uptime(0), false) {
             return Some(Command::Disconnect);
         }
-        (core::mem::replace(&mut self.life, Life::Stopped) == Life::Stopping).then_some(Command::Stopped)
+        match core::mem::replace(&mut self.life, Life::Stopped) {
+            Life::Stopping => Some(Command::Stopped),
+            Life::Restarting => Some(Command::Restart),
+            Life::Running | Life::Retiring(_) | Life::Stopped => None,
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::clock::{Clock, sntp};
 use crate::platform::Uptime;
+use crate::update::record::{RECORD_BYTES_MAX, Record};
 use protocol::EpochMillis;
 
 /// When the fuzzed clock's firmware was built.
@@ -32,8 +33,16 @@ pub fn sntp_answers(bytes: &[u8]) {
     }
 }
 
+/// A record of updates, as it might be read from a damaged store: it is refused, or it says the same when it is stored again.
+pub fn update_record(bytes: &[u8]) {
+    let Some(record) = Record::decode(bytes) else { return };
+    let mut buffer = [0; RECORD_BYTES_MAX];
+    let again = record.encode(&mut buffer).map(Record::decode);
+    assert_eq!(again, Some(Some(record)));
+}
+
 /// A fuzz target's body.
 pub type Target = fn(&[u8]);
 
 /// Every body by its name, as the fuzz targets and the folders of their seeds are called.
-pub const TARGETS: [(&str, Target); 1] = [("sntp_answers", sntp_answers)];
+pub const TARGETS: [(&str, Target); 2] = [("sntp_answers", sntp_answers), ("update_record", update_record)];

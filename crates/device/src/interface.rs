@@ -10,7 +10,7 @@ use crate::session::Policy;
 use core::fmt;
 pub use protocol::document::End;
 use protocol::topic::TopicText;
-use protocol::{Endpoint, EpochMillis, Failure, Measurement, Name, ResetCause, SensorFault};
+use protocol::{Endpoint, EpochMillis, Failure, Measurement, Name, PublicKey, ResetCause, SensorFault, Uuid};
 
 /// What the port knows about this start.
 #[derive(Clone, Debug)]
@@ -25,6 +25,46 @@ pub struct BootInfo {
     pub build: EpochMillis,
     /// The session's timing.
     pub policy: Policy,
+    /// Which firmware is for it.
+    pub product: Product,
+    /// The timing of updates.
+    pub pace: Pace,
+}
+
+/// Which firmware a device may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// UUID of version 5 of the vendor's domain (RFC 9124, section 3.3).
+    pub vendor: Uuid,
+    /// UUID of version 5 of product and board within it (RFC 9124, section 3.4).
+    pub class: Uuid,
+    /// The key with which the bootloader verifies images; `None` where this device cannot be updated.
+    pub image_key: Option<PublicKey>,
+}
+
+/// The timing of updates. A port may shrink it for tests; the defaults are for the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Shortest time between two requests for a block, in milliseconds: what is left of the link is telemetry's.
+    pub block_interval_ms: u32,
+    /// How long a block may take to come before it is asked for again, in milliseconds.
+    pub block_timeout_ms: u32,
+    /// How long a new image must have been healthy without a break before it stays, in milliseconds.
+    pub trial_ms: u32,
+    /// How long after the start it must have shown that, in milliseconds; after that the device goes back.
+    pub trial_deadline_ms: u32,
+}
+
+impl Default for Pace {
+    /// 50 blocks a second at most, 10 s for one, healthy for 2 min within 15 min.
+    fn default() -> Self {
+        Self {
+            block_interval_ms: 20,
+            block_timeout_ms: 10_000,
+            trial_ms: 120_000,
+            trial_deadline_ms: 900_000,
+        }
+    }
 }
 
 /// Why the device cannot start.
@@ -127,8 +167,13 @@ pub enum Command<'a> {
         /// After this many milliseconds the device gives up by itself.
         timeout_ms: u32,
     },
-    /// Subscribe to these topics with QoS 1.
-    Subscribe([TopicText; 2]),
+    /// Subscribe to these topics with QoS 1; the answer is [`Event::Subscribed`].
+    Subscribe([TopicText; 3]),
+    /// Subscribe to this one topic with QoS 1 as well: what is retained there comes as [`Event::Message`]. The service's
+    /// answer to the SUBSCRIBE is of no interest and is not handed on.
+    Fetch(TopicText),
+    /// Unsubscribe from a topic of [`Command::Fetch`]. The answer is of no interest.
+    Release(TopicText),
     /// Publish with QoS 1.
     Publish {
         /// What [`Event::Acknowledged`] must carry. Never 0.
@@ -148,6 +193,8 @@ pub enum Command<'a> {
     Log(Note),
     /// Everything is kept: the port may stop or restart.
     Stopped,
+    /// Everything is kept, and the port is to restart: the bootloader has something to do.
+    Restart,
     /// The device's life is over and its secrets are wiped: the port restarts, into the factory state or into nothing.
     Retired(End),
 }

@@ -26,13 +26,14 @@ pub mod platform;
 pub mod provisioning;
 pub mod session;
 pub mod telemetry;
+pub mod update;
 pub mod vault;
 
 pub use device::{Device, STATE_PERIOD_MS, TIME_STORE_PERIOD_MS};
-pub use interface::{BootInfo, Command, End, Event, Password, StartError};
+pub use interface::{BootInfo, Command, End, Event, Pace, Password, Product, StartError};
 pub use note::Note;
 pub use platform::{
-    Entropy, EntropyError, Key, KeySlot, KeyValue, Platform, RootsPlace, StorageError, Uptime, Vault,
-    VaultError,
+    Entropy, EntropyError, Key, KeySlot, KeyValue, Platform, RootsPlace, Running, SlotLayout, Slots,
+    StorageError, Uptime, Vault, VaultError,
 };
 pub use session::Policy;

@@ -5,7 +5,8 @@ use crate::identity::IdentityError;
 use crate::interface::End;
 use crate::platform::StorageError;
 use core::fmt;
-use protocol::{Channel, Failure, KeyId, Refusal, SensorFault};
+use protocol::image::Version;
+use protocol::{Channel, Failure, KeyId, Refusal, SensorFault, UpdateFault};
 
 /// Something worth writing down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,47 @@ pub enum Note {
     },
     /// The device's life is over.
     Retired(End),
+    /// A manifest that counts, and which this device may take.
+    UpdateNoticed {
+        /// Version of its image.
+        version: Version,
+        /// Its sequence number.
+        sequence: u64,
+    },
+    /// A manifest, a payload or an image was refused.
+    UpdateRefused(UpdateFault),
+    /// A rollout is in force.
+    UpdateRollout {
+        /// Its number.
+        number: u32,
+        /// Of 1000 devices.
+        share: u16,
+    },
+    /// The update that was worked on is not wanted any more.
+    UpdateWithdrawn,
+    /// The payload is complete.
+    UpdateDownloaded {
+        /// Its bytes.
+        bytes: u32,
+    },
+    /// The image is what it should be.
+    UpdateVerified,
+    /// The device restarts into the image.
+    UpdateInstalling {
+        /// Its version.
+        version: Version,
+    },
+    /// The image that runs has to prove itself.
+    UpdateTrial,
+    /// The image stays.
+    UpdateConfirmed {
+        /// Its version.
+        version: Version,
+    },
+    /// The image that runs has not proven itself: the device restarts into the former one.
+    UpdateUndone(UpdateFault),
+    /// The image did not stay: the former one runs again.
+    UpdateReverted(UpdateFault),
     /// The store failed.
     Storage(StorageError),
     /// The random generator failed.
@@ -119,6 +161,27 @@ impl fmt::Display for Note {
             }
             Self::Retired(End::Blank) => f.write_str("the secrets are wiped: the device is blank"),
             Self::Retired(End::Destroyed) => f.write_str("the secrets are wiped: the device is destroyed"),
+            Self::UpdateNoticed { version, sequence } => {
+                write!(f, "firmware {version} is announced for this device (manifest {sequence})")
+            }
+            Self::UpdateRefused(fault) => write!(f, "firmware was refused: {fault} ({})", fault.as_str()),
+            Self::UpdateRollout { number, share } => {
+                write!(f, "rollout {number} is in force: {share} of 1000 devices may take the firmware")
+            }
+            Self::UpdateWithdrawn => f.write_str("the firmware is not wanted any more"),
+            Self::UpdateDownloaded { bytes } => write!(f, "the firmware is complete: {bytes} bytes"),
+            Self::UpdateVerified => f.write_str("the firmware is genuine and fits this device"),
+            Self::UpdateInstalling { version } => write!(f, "restarting into firmware {version}"),
+            Self::UpdateTrial => {
+                f.write_str("this firmware runs for a test: it goes unless it proves itself")
+            }
+            Self::UpdateConfirmed { version } => write!(f, "firmware {version} has proven itself and stays"),
+            Self::UpdateUndone(fault) => {
+                write!(f, "this firmware has not proven itself, and goes: {fault} ({})", fault.as_str())
+            }
+            Self::UpdateReverted(fault) => {
+                write!(f, "the former firmware runs again: {fault} ({})", fault.as_str())
+            }
             Self::Storage(error) => write!(f, "storage: {error}"),
             Self::Entropy => f.write_str("the random generator gives no numbers"),
         }

@@ -3,9 +3,9 @@
 use crate::platform::Uptime;
 use heapless::Vec;
 
-/// Most messages on their way at once: hello, state, state and request of the identity, one
+/// Most messages on their way at once: hello, state, state and request of the identity, state of the firmware, one
 /// batch of the backlog, two of telemetry.
-const IN_FLIGHT_MAX: usize = 7;
+const IN_FLIGHT_MAX: usize = 8;
 
 /// What was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(crate) enum Kind {
     State,
     IdentityState,
     IdentityRequest,
+    FirmwareState,
     Backlog(u8),
     Telemetry,
 }

@@ -48,6 +48,8 @@ pub enum Key {
     Chain(KeySlot),
     /// A list of roots: CBOR. There are two places, for the one in force and the one on trial.
     Roots(RootsPlace),
+    /// Which firmware was installed last, which one is being fetched and how far, and which ones did not stay: CBOR.
+    Update,
 }
 
 /// A place for a list of roots.
@@ -90,6 +92,7 @@ impl Key {
             Self::Chain(slot) => write!(name, "sensor/chain/{}", char::from(b'a' + slot.number())).is_ok(),
             Self::Roots(RootsPlace::A) => name.push_str("sensor/roots/a").is_ok(),
             Self::Roots(RootsPlace::B) => name.push_str("sensor/roots/b").is_ok(),
+            Self::Update => name.push_str("sensor/update").is_ok(),
             Self::Backlog(slot) => write!(name, "sensor/backlog/{}", char::from(b'a' + slot % 26)).is_ok(),
         };
         debug_assert!(written);
@@ -104,6 +107,7 @@ impl Key {
             Self::Time => 3,
             Self::Configuration => 4,
             Self::Life => 5,
+            Self::Update => 6,
             Self::Chain(slot) => 0x10 + slot.number(),
             Self::Roots(RootsPlace::A) => 0x18,
             Self::Roots(RootsPlace::B) => 0x19,
@@ -278,6 +282,88 @@ impl<T: Vault + ?Sized> Vault for &mut T {
     }
 }
 
+/// The shape of the slot in which a new image is built. All in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotLayout {
+    /// Longest image (header, body and TLVs) that the bootloader can install.
+    pub capacity: u32,
+    /// What is erased at once; a power of two, at most 128 KiB. Offsets count from where the image begins.
+    pub sector: u32,
+    /// What is written at once; at most 32.
+    pub word: u32,
+}
+
+/// How the image that runs came to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// It stays.
+    Confirmed,
+    /// The bootloader has swapped it in for a test: it goes at the next start unless it is confirmed.
+    OnTrial,
+}
+
+/// The two places for firmware: the slot of the image that runs, and the candidate's. Owns what the bootloader expects to
+/// find where. Every change is durable when the call returns; after a power cut in the middle, sectors and words that were
+/// being changed hold anything, and [`Slots::mark`] and [`Slots::confirm`] are done or not.
+pub trait Slots {
+    /// The candidate's slot; `None` where this device cannot be updated.
+    fn layout(&self) -> Option<SlotLayout>;
+    /// Reads from the image that runs; bytes behind its end are whatever is there.
+    fn read_running(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError>;
+    /// Reads from the candidate.
+    fn read_candidate(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError>;
+    /// Makes the candidate's slot hold no image and no mark: whatever a former update left there counts for nothing.
+    fn discard(&mut self) -> Result<(), StorageError>;
+    /// Erases the sector of the candidate's slot that begins at `offset`.
+    fn erase(&mut self, offset: u32) -> Result<(), StorageError>;
+    /// Writes whole words, all of them erased before, within one sector.
+    fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError>;
+    /// Asks the bootloader to start the candidate at the next start, for a test.
+    fn mark(&mut self) -> Result<(), StorageError>;
+    /// How the image that runs came to run.
+    fn running(&mut self) -> Result<Running, StorageError>;
+    /// Makes the image that runs stay.
+    fn confirm(&mut self) -> Result<(), StorageError>;
+}
+
+impl<T: Slots + ?Sized> Slots for &mut T {
+    fn layout(&self) -> Option<SlotLayout> {
+        (**self).layout()
+    }
+
+    fn read_running(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        (**self).read_running(offset, bytes)
+    }
+
+    fn read_candidate(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        (**self).read_candidate(offset, bytes)
+    }
+
+    fn discard(&mut self) -> Result<(), StorageError> {
+        (**self).discard()
+    }
+
+    fn erase(&mut self, offset: u32) -> Result<(), StorageError> {
+        (**self).erase(offset)
+    }
+
+    fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError> {
+        (**self).program(offset, bytes)
+    }
+
+    fn mark(&mut self) -> Result<(), StorageError> {
+        (**self).mark()
+    }
+
+    fn running(&mut self) -> Result<Running, StorageError> {
+        (**self).running()
+    }
+
+    fn confirm(&mut self) -> Result<(), StorageError> {
+        (**self).confirm()
+    }
+}
+
 /// Everything a port gives.
 pub trait Platform: KeyValue + Entropy + Vault {}
 impl<T: KeyValue + Entropy + Vault> Platform for T {}
@@ -288,7 +374,7 @@ mod tests {
 
     #[test]
     fn keys_have_distinct_names_and_numbers() {
-        let fixed = [Key::Boot, Key::Ended, Key::Time, Key::Configuration, Key::Life];
+        let fixed = [Key::Boot, Key::Ended, Key::Time, Key::Configuration, Key::Life, Key::Update];
         let all = || {
             let chains = KeySlot::ALL.map(Key::Chain);
             let roots = RootsPlace::ALL.map(Key::Roots);

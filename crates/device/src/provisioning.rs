@@ -376,11 +376,15 @@ pub struct Development<'a> {
     pub configuration: &'a Configuration,
     /// The private scalar of the TLS key, big endian.
     pub tls: &'a [u8; 32],
+    /// Whose firmware it takes; `None`: nobody's.
+    pub firmware: Option<PublicKey>,
+    /// Who tells it what to do; `None`: nobody.
+    pub configuration_key: Option<PublicKey>,
 }
 
 /// Gives a blank device an identity for development. No firmware calls this.
 pub fn adopt<P: Platform>(platform: &mut P, development: &Development<'_>) -> Result<(), AdoptError> {
-    let Development { chain, roots, configuration, tls } = development;
+    let Development { chain, roots, configuration, tls, firmware, configuration_key } = development;
     platform.wipe(SLOT).map_err(IdentityError::from)?;
     platform.generate(SLOT, KeyUse::Identity).map_err(IdentityError::from)?;
     let key = platform.import(SLOT, KeyUse::Tls, tls).map_err(IdentityError::from)?;
@@ -391,7 +395,8 @@ pub fn adopt<P: Platform>(platform: &mut P, development: &Development<'_>) -> Re
     record::store_certificates(platform, Key::Chain(SLOT), chain, &mut buffer).map_err(storage)?;
     record::store_certificates(platform, Key::Roots(RootsPlace::A), roots, &mut buffer).map_err(storage)?;
     config::store(platform, configuration).map_err(storage)?;
-    let record = Record::new(configuration.id.clone(), SLOT);
+    let mut record = Record::new(configuration.id.clone(), SLOT);
+    (record.firmware, record.configuration) = (*firmware, *configuration_key);
     record::store(platform, &Life::Provisioned(record)).map_err(storage)?;
     Ok(())
 }

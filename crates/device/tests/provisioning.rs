@@ -397,6 +397,8 @@ fn a_development_device_gets_only_what_belongs_together() {
             roots: certificates(&[&service.ca.root]),
             configuration: &configuration,
             tls: &tls,
+            firmware: None,
+            configuration_key: None,
         };
         let adopted = adopt(&mut platform, &development);
         let expected = if usable { Standing::Provisioned } else { Standing::Blank };

@@ -9,7 +9,7 @@ use device::Note;
 use protocol::config::Authentication;
 use protocol::document::{
     Audience, AuthorityKey, ContentType, End, IdentityCertificate, Power, RenewalRequest, Retirement,
-    RootList, RotateCommand,
+    Rollout, RootList, RotateCommand,
 };
 use protocol::identity_state::Rotation;
 use protocol::signed::Document;
@@ -104,6 +104,9 @@ impl Target {
             ContentType::Retirement => {
                 let identity = public(&self.own).id();
                 signed_with(&Retirement { audience, number, end: End::Blank, identity }, scalar)
+            }
+            ContentType::Rollout => {
+                signed_with(&Rollout { audience, number, manifest: [1; 32], share: 1_000 }, scalar)
             }
             ContentType::Provision | ContentType::RenewalRequest => panic!("not for a running device"),
         }
@@ -232,6 +235,9 @@ fn a_document_counts_on_its_own_topic_only() {
             (content_type, Some(channel), right)
         })
         .into();
+    // What belongs to a class of devices and on none of the device's own topics.
+    let rollout = target.document(ContentType::Rollout, 6, one(), &key_of(Power::Configuration));
+    all.push((ContentType::Rollout, None, rollout));
     // What belongs on no topic of a running device.
     let request = target.field.requests.last().unwrap().clone();
     all.push((ContentType::RenewalRequest, None, request));

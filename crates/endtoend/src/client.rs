@@ -69,6 +69,16 @@ impl Client {
         .await
     }
 
+    /// The next message that comes, or has come.
+    pub async fn next(&mut self) -> Result<Message, ConnectionError> {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(message);
+            }
+            self.until(|packet| matches!(packet, Packet::Publish(_)).then_some(())).await?;
+        }
+    }
+
     /// Everything that came until `payload` did, without that.
     pub async fn messages_before(&mut self, payload: &str) -> Result<Vec<Message>, ConnectionError> {
         let mut before = Vec::new();

@@ -3,18 +3,22 @@
 
 use crate::PATIENCE;
 use device::platform::BACKLOG_SLOTS;
-use device::{Key, KeyValue, Note, Policy, StorageError};
+use device::{Key, KeyValue, Note, Pace, Policy, StorageError};
 use protocol::config::Draft;
+use protocol::firmware::FirmwareTopic;
 use protocol::telemetry::BATCH_BYTES_MAX;
-use protocol::{Configuration, DeviceId, Endpoint, Failure, Measurement, SensorFault};
-use simulator::folder::{self, Folder};
+use protocol::{Configuration, DeviceId, Endpoint, Failure, Measurement, PublicKey, ResetCause, SensorFault};
+use simulator::folder::{self, Folder, Powers};
 use simulator::machine::Machine;
 use simulator::port::{Port, Report, Stopper, Summary, stopper};
+use simulator::product::product;
 use simulator::sensor::{Instrument, Model};
+use simulator::slots::Booted;
 use simulator::vault::Injection;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -49,9 +53,27 @@ pub fn policy() -> Policy {
     }
 }
 
+/// Healthy for a third of a second and the update stays; five seconds without that and it goes.
+pub fn pace() -> Pace {
+    Pace { block_interval_ms: 1, block_timeout_ms: 1_000, trial_ms: 300, trial_deadline_ms: 5_000 }
+}
+
 /// What a device has done so far.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
+    /// What its bootloader decided at each start.
+    pub booted: Vec<Booted>,
+    /// Why it started again, each time.
+    pub resets: Vec<ResetCause>,
+    /// Topics that it asked for, one for each request for a block.
+    pub fetches: Vec<String>,
+    /// How long each message waited for its acknowledgement: those before the first block was asked for, those until the
+    /// download was complete, and those after it.
+    pub waits: [Vec<Duration>; 3],
+    /// Topics of blocks that came, one for each that came whole.
+    pub blocks: Vec<String>,
+    /// What it noted of updates, in order.
+    pub updates: Vec<Note>,
     /// Measurements taken.
     pub samples: u64,
     /// Connections that got as far as CONNACK.
@@ -74,6 +96,10 @@ pub struct Dut {
     flash: PathBuf,
     /// The timing of its sessions.
     pub policy: Policy,
+    /// The timing of its updates.
+    pub pace: Pace,
+    image_key: Option<PublicKey>,
+    first: Option<Vec<u8>>,
 }
 
 /// A device that runs.
@@ -100,7 +126,15 @@ pub struct Life {
 impl Dut {
     /// An enrolled device with its flash in a file.
     pub fn new(folder: Folder, flash: PathBuf) -> Self {
-        Self { folder, flash, policy: policy() }
+        Self { folder, flash, policy: policy(), pace: pace(), image_key: None, first: None }
+    }
+
+    /// The same device, but it can be updated: with manifests of these powers and images of this key. It begins with the image
+    /// `first`.
+    #[must_use]
+    pub fn updatable(self, powers: Powers, image_key: PublicKey, first: Vec<u8>) -> Self {
+        let folder = Folder { powers, ..self.folder };
+        Self { folder, image_key: Some(image_key), first: Some(first), ..self }
     }
 
     /// Gives it a new configuration, which counts from the next boot on.
@@ -115,6 +149,9 @@ impl Dut {
     pub fn start(&self) -> Running {
         let mut machine = Machine::open(&self.flash, None, Injection::Allowed).expect("flash and vault");
         folder::provision(&mut machine, &self.folder).expect("a folder that fits");
+        if let Some(image) = &self.first {
+            machine.slots.begin_with(image).expect("a first image");
+        }
         let room = room(&mut machine);
         let readings = Arc::new(Mutex::new(Vec::new()));
         let noted = readings.clone();
@@ -125,7 +162,8 @@ impl Dut {
             reading
         };
         let mut port = Port::new(sensor);
-        port.info.policy = self.policy;
+        (port.info.policy, port.info.pace) = (self.policy, self.pace);
+        port.info.product = product(self.image_key);
         let (out, progress) = watch::channel(Progress::default());
         port.observer = Box::new(move |report| out.send_modify(|progress| progress.note(report)));
         let (stop, stopped) = stopper();
@@ -142,10 +180,43 @@ fn room(store: &mut impl KeyValue) -> usize {
     (0..BACKLOG_SLOTS).filter(|slot| matches!(store.read(Key::Backlog(*slot), &mut buffer), Ok(None))).count()
 }
 
+fn is_of_an_update(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::UpdateNoticed { .. }
+            | Note::UpdateRefused(_)
+            | Note::UpdateRollout { .. }
+            | Note::UpdateWithdrawn
+            | Note::UpdateDownloaded { .. }
+            | Note::UpdateVerified
+            | Note::UpdateInstalling { .. }
+            | Note::UpdateTrial
+            | Note::UpdateConfirmed { .. }
+            | Note::UpdateUndone(_)
+            | Note::UpdateReverted(_)
+    )
+}
+
 impl Progress {
     fn note(&mut self, report: &Report) {
         match report {
             Report::Sampled => self.samples += 1,
+            Report::Received { topic, .. }
+                if matches!(FirmwareTopic::decode(topic), Some(FirmwareTopic::Block(..))) =>
+            {
+                self.blocks.push(topic.clone());
+            }
+            Report::Acknowledged { after } => {
+                let complete = self.updates.iter().any(|note| matches!(note, Note::UpdateDownloaded { .. }));
+                let part = usize::from(!self.fetches.is_empty()) + usize::from(complete);
+                self.waits[part].push(*after);
+            }
+            Report::Booted(booted) => self.booted.push(*booted),
+            Report::Restarting { cause, .. } => {
+                self.resets.push(*cause);
+                self.connected = false;
+            }
+            Report::Fetching(topic) => self.fetches.push(topic.as_str().to_owned()),
             Report::Note { note: Note::Connected { .. }, .. } => {
                 self.connections += 1;
                 self.connected = true;
@@ -154,6 +225,7 @@ impl Progress {
                 self.failures.push(*failure);
                 self.connected = false;
             }
+            Report::Note { note, .. } if is_of_an_update(note) => self.updates.push(*note),
             Report::Note { note: Note::Overflow, .. } => self.overflowed = true,
             Report::Note { note: Note::DocumentRefused(_), .. } => self.refused += 1,
             Report::Note { note: Note::Storage(error), .. } => self.storage.push(*error),
@@ -173,6 +245,14 @@ impl Running {
         let found = timeout(4 * PATIENCE, self.progress.wait_for(|progress| enough(progress))).await;
         let found = found.map(|progress| progress.expect("the device runs").clone());
         found.unwrap_or_else(|_| panic!("what was awaited never came: {:?}", self.progress()))
+    }
+
+    /// Cuts its power: nothing is kept but what is in flash. Done when it is off.
+    pub async fn cut(self) -> Progress {
+        self.task.abort();
+        // The task is over in either way, and with it the files are free.
+        let _aborted = self.task.await;
+        self.progress.borrow().clone()
     }
 
     /// Stops it in an orderly way: what is not delivered stays in flash.

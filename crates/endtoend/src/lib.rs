@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod dut;
+pub mod load;
 pub mod mosquitto;
 pub mod operator;
 pub mod pki;
@@ -15,6 +16,7 @@ pub mod records;
 pub mod search;
 pub mod site;
 pub mod vaults;
+pub mod vendor;
 
 use std::time::Duration;
 

@@ -128,6 +128,11 @@ impl Mosquitto {
         kill_process(Pid::from_child(process), Signal::HUP).expect("a signal to a child");
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a running broker").id()
+    }
+
     /// Its folder: configuration, certificates, log, and what it has kept.
     pub fn folder(&self) -> &Path {
         self.folder.path()

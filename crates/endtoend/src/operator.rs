@@ -5,7 +5,7 @@ use crate::PATIENCE;
 use crate::client::options;
 use crate::dut::Reading;
 use crate::pki::{self, Pki};
-use protocol::{Batch, Channel, DeviceId, Hello, IdentityState, State, Topic};
+use protocol::{Batch, Channel, DeviceId, FirmwareState, Hello, IdentityState, State, Topic};
 use rumqttc::{AsyncClient, Event, EventLoop, Packet, Publish, QoS};
 use sensorctl::ledger::{Arrival, Ledger};
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ pub struct Book {
     pub messages: Vec<(String, Vec<u8>)>,
     /// What each device has said last of its identity.
     pub identities: BTreeMap<DeviceId, IdentityState>,
+    /// What each device has said last of its firmware.
+    pub firmware: BTreeMap<DeviceId, FirmwareState>,
     /// Connections that are ready: subscribed, or with a session that is.
     pub ready: u64,
     /// Attempts and connections that have failed.
@@ -94,7 +96,7 @@ impl Operator {
             Ok(Err(_)) => panic!("the operator has ended"),
             Err(_) => {
                 let book = self.book.borrow();
-                panic!("{what}: never came; {:?}", book.ledger.counts());
+                panic!("{what}: never came; {:?} {:?}", book.ledger.counts(), book.firmware);
             }
         }
     }
@@ -165,6 +167,10 @@ impl Book {
             Channel::IdentityState => {
                 let state = IdentityState::decode(&message.payload).expect("a state of the identity");
                 self.identities.insert(device, state);
+            }
+            Channel::FirmwareState => {
+                let state = FirmwareState::decode(&message.payload).expect("a state of the firmware");
+                self.firmware.insert(device, state);
             }
             Channel::IdentityRequest
             | Channel::ConfigDesired

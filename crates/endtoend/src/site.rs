@@ -231,6 +231,11 @@ impl Program {
         .await
     }
 
+    /// How it ended; `None` while it runs.
+    pub fn try_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the state of a child")
+    }
+
     /// Waits until it ends.
     pub async fn ended(&mut self) -> Ran {
         let deadline = Instant::now() + 2 * PATIENCE;

@@ -105,6 +105,44 @@ async fn what_a_device_reports_under_its_own_prefix_reaches_the_operator() {
 }
 
 #[tokio::test]
+async fn a_device_reads_firmware_and_puts_none_there() {
+    let scene = Scene::new().await;
+    let (mut operator, mut device) = (scene.operator().await, scene.join("a").await);
+    let mut firmware = {
+        let credentials = scene.pki.client("operator.firmware");
+        Client::connect(scene.with("operator.firmware", credentials)).await.unwrap()
+    };
+    let class = "firmware/3fa85f64-5717-5562-b3fc-2c963f66afa6";
+    let digest = "00".repeat(32);
+    let topics = [
+        format!("{class}/manifest"),
+        format!("{class}/rollout"),
+        format!("firmware/{digest}/4096/0"),
+        "firmware".to_owned(),
+    ];
+    for topic in &topics {
+        for retain in [false, true] {
+            device.publish(topic, "forged", retain).await.unwrap();
+        }
+    }
+    operator.subscribe("firmware/#").await.unwrap();
+    firmware.subscribe("firmware/#").await.unwrap();
+    device.publish("device/a/telemetry", "own", false).await.unwrap();
+    assert_eq!(operator.messages_before("own").await.unwrap(), NOTHING);
+
+    // What the program of the operator puts there is for every device, and waits for it.
+    firmware.publish(&topics[0], "true", true).await.unwrap();
+    assert_eq!(firmware.messages_before("true").await.unwrap(), NOTHING);
+    device.subscribe(&format!("{class}/+")).await.unwrap();
+    assert_eq!(device.messages_before("true").await.unwrap(), NOTHING);
+    // And it has no other power.
+    firmware.publish("device/a/command", "forged", false).await.unwrap();
+    device.subscribe("device/a/command").await.unwrap();
+    operator.publish("device/a/command", "end", false).await.unwrap();
+    assert_eq!(device.messages_before("end").await.unwrap(), NOTHING);
+}
+
+#[tokio::test]
 async fn a_device_writes_neither_its_own_configuration_nor_its_own_command() {
     let scene = Scene::new().await;
     let (mut operator, mut device) = (scene.operator().await, scene.join("a").await);
@@ -149,7 +187,8 @@ async fn a_device_reads_nothing_of_another_however_it_subscribes() {
     for (number, filter) in own.iter().map(String::as_str).chain(wild).enumerate() {
         // A refusal is as good as silence.
         let granted = attacker.subscribe(filter).await.unwrap();
-        for channel in ["hello", "state", "telemetry", "identity/state", "identity/request"] {
+        for channel in ["hello", "state", "telemetry", "identity/state", "identity/request", "firmware/state"]
+        {
             victim.publish(&format!("device/b/{channel}"), "secret", false).await.unwrap();
         }
         for channel in READ {

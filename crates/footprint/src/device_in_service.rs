@@ -1,10 +1,10 @@
-//! The whole device in service: identity, session, clock, telemetry.
+//! The whole device in service: identity, session, clock, telemetry, firmware updates.
 
 use crate::board::Board;
 use core::hint::black_box;
 use device::telemetry::Ring;
-use device::{BootInfo, Command, Device, Event, Policy, Uptime};
-use protocol::{EpochMillis, Failure, Measurement, ResetCause, SensorFault};
+use device::{BootInfo, Command, Device, Event, Pace, Policy, Product, Uptime};
+use protocol::{EpochMillis, Failure, Measurement, PublicKey, ResetCause, SensorFault, Uuid};
 use static_cell::{ConstStaticCell, StaticCell};
 
 pub fn run() {
@@ -16,6 +16,12 @@ pub fn run() {
         reset: black_box(ResetCause::PowerOn),
         build: black_box(EpochMillis(0)),
         policy: black_box(Policy::default()),
+        product: Product {
+            vendor: black_box(Uuid([1; 16])),
+            class: black_box(Uuid([2; 16])),
+            image_key: PublicKey::new(&black_box([4; 65])).ok(),
+        },
+        pace: black_box(Pace::default()),
     };
     let device = match Device::start_with(RING.take(), Board, info, black_box(Uptime(0))) {
         Ok(device) => DEVICE.init(device),

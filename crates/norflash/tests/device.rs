@@ -9,8 +9,8 @@ use device::platform::BACKLOG_SLOTS;
 use device::provisioning::{Development, adopt};
 use device::vault::Statement;
 use device::{
-    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeySlot, KeyValue, StorageError, Uptime,
-    Vault, VaultError,
+    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeySlot, KeyValue, Pace, Product, Running,
+    SlotLayout, Slots, StorageError, Uptime, Vault, VaultError,
 };
 use fastrand::Rng;
 use norflash::{Cut, Flash, Store};
@@ -18,7 +18,7 @@ use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use protocol::config::{Draft, SAMPLE_PERIOD};
 use protocol::document::{Certificates, KeyUse};
-use protocol::{Batch, DeviceId, EpochMillis, Measurement, PublicKey, ResetCause, Signature};
+use protocol::{Batch, DeviceId, EpochMillis, Measurement, PublicKey, ResetCause, Signature, Uuid};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -100,6 +100,45 @@ impl Vault for Recorder<'_> {
     }
 }
 
+/// This device cannot be updated.
+impl Slots for Recorder<'_> {
+    fn layout(&self) -> Option<SlotLayout> {
+        None
+    }
+
+    fn read_running(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn read_candidate(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn discard(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn erase(&mut self, _: u32) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn program(&mut self, _: u32, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn mark(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn running(&mut self) -> Result<Running, StorageError> {
+        Ok(Running::Confirmed)
+    }
+
+    fn confirm(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+}
+
 fn samples(batch: &[u8]) -> impl Iterator<Item = Sample> {
     let batch = Batch::decode(batch).expect("a batch");
     (batch.seq..).take(batch.samples.len()).map(move |seq| (batch.boot, seq))
@@ -124,6 +163,8 @@ fn info() -> BootInfo {
         reset: ResetCause::PowerOn,
         build: EpochMillis(1_790_000_000_000),
         policy: device::Policy::default(),
+        product: Product { vendor: Uuid([1; 16]), class: Uuid([2; 16]), image_key: None },
+        pace: Pace::default(),
     }
 }
 
@@ -223,6 +264,8 @@ fn provision(flash: &mut Flash) {
         roots: Certificates(heapless::Vec::from_slice(&[root.as_slice()]).expect("room")),
         configuration: &draft.check().expect("valid"),
         tls: &scalar(KeyUse::Tls),
+        firmware: None,
+        configuration_key: None,
     };
     adopt(&mut recorder, &development).expect("a valid identity");
 }

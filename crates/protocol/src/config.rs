@@ -3,7 +3,8 @@
 //!
 //! ```json
 //! {"v":1,"number":1,"id":"dev-1","host":"broker.example","port":8883,"keep_alive_s":60,"auth":"certificate",
-//!  "time_servers":["time.example","10.0.0.1:1123"],"sample_period_ms":10000,"report_period_ms":60000}
+//!  "time_servers":["time.example","10.0.0.1:1123"],"sample_period_ms":10000,"report_period_ms":60000,
+//!  "update_start_min":0,"update_length_min":1440,"update_deadline_h":168,"update_spread_s":600}
 //! ```
 
 mod raw;
@@ -18,7 +19,7 @@ use heapless::{String, Vec};
 use raw::RawVisitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Longest configuration in bytes: four time servers of full length, the host, and the rest below 300.
+/// Longest configuration in bytes: four time servers of full length, the host, and the rest below 400.
 pub const CONFIGURATION_BYTES_MAX: usize = 768;
 
 /// Most time servers: RFC 5905 wants at least four to outvote a wrong one; more cost RAM and bring nothing.
@@ -89,8 +90,54 @@ pub static NUMBER: Bound = Bound {
     default: 1,
     reason: "grows with every change, so that an old document can be told from a new one",
 };
+/// Bound of [`Draft::update_start_min`].
+pub static UPDATE_START: Bound = Bound {
+    field: "update_start_min",
+    unit: "min",
+    min: 0,
+    max: 1_439,
+    default: 0,
+    reason: "minutes after midnight UTC at which updates may begin to be fetched and installed",
+};
+/// Bound of [`Draft::update_length_min`].
+pub static UPDATE_LENGTH: Bound = Bound {
+    field: "update_length_min",
+    unit: "min",
+    min: 1,
+    max: 1_440,
+    default: 1_440,
+    reason: "how long the window is; 1440 is always",
+};
+/// Bound of [`Draft::update_deadline_h`].
+pub static UPDATE_DEADLINE: Bound = Bound {
+    field: "update_deadline_h",
+    unit: "h",
+    min: 1,
+    max: 8_760,
+    default: 168,
+    reason: "after this long an update waits for no window any more: a known hole is open no longer than a week",
+};
+/// Bound of [`Draft::update_spread_s`].
+pub static UPDATE_SPREAD: Bound = Bound {
+    field: "update_spread_s",
+    unit: "s",
+    min: 0,
+    max: 86_400,
+    default: 600,
+    reason: "each device waits a random part of it, so that a fleet does not come at once",
+};
 /// Every bounded number, in order of the document.
-pub static BOUNDS: [&Bound; 5] = [&NUMBER, &PORT, &KEEP_ALIVE, &SAMPLE_PERIOD, &REPORT_PERIOD];
+pub static BOUNDS: [&Bound; 9] = [
+    &NUMBER,
+    &PORT,
+    &KEEP_ALIVE,
+    &SAMPLE_PERIOD,
+    &REPORT_PERIOD,
+    &UPDATE_START,
+    &UPDATE_LENGTH,
+    &UPDATE_DEADLINE,
+    &UPDATE_SPREAD,
+];
 
 impl Bound {
     fn check(&'static self, value: u64) -> Result<u32, ConfigurationError> {
@@ -261,6 +308,14 @@ pub struct Draft {
     pub sample_period_ms: u32,
     /// Milliseconds between two reports.
     pub report_period_ms: u32,
+    /// When updates may begin: minutes after midnight UTC.
+    pub update_start_min: u32,
+    /// For how many minutes from then.
+    pub update_length_min: u32,
+    /// Hours after which an update waits for no window any more.
+    pub update_deadline_h: u32,
+    /// Seconds over which the devices of a fleet spread.
+    pub update_spread_s: u32,
 }
 
 impl Draft {
@@ -280,6 +335,10 @@ impl Draft {
             time_servers,
             sample_period_ms: SAMPLE_PERIOD.default,
             report_period_ms: REPORT_PERIOD.default,
+            update_start_min: UPDATE_START.default,
+            update_length_min: UPDATE_LENGTH.default,
+            update_deadline_h: UPDATE_DEADLINE.default,
+            update_spread_s: UPDATE_SPREAD.default,
         })
     }
 
@@ -290,6 +349,10 @@ impl Draft {
         KEEP_ALIVE.check(self.keep_alive_s.into())?;
         SAMPLE_PERIOD.check(self.sample_period_ms.into())?;
         REPORT_PERIOD.check(self.report_period_ms.into())?;
+        UPDATE_START.check(self.update_start_min.into())?;
+        UPDATE_LENGTH.check(self.update_length_min.into())?;
+        UPDATE_DEADLINE.check(self.update_deadline_h.into())?;
+        UPDATE_SPREAD.check(self.update_spread_s.into())?;
         check_host(&self.host, "host")?;
         for (number, server) in self.time_servers.iter().enumerate() {
             check_host(&server.host, "time_servers")?;
@@ -358,7 +421,7 @@ impl Configuration {
 impl Serialize for Draft {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut object = serializer.serialize_struct("Configuration", 10)?;
+        let mut object = serializer.serialize_struct("Configuration", 14)?;
         object.serialize_field("v", &PROTOCOL_VERSION)?;
         object.serialize_field("number", &self.number)?;
         object.serialize_field("id", &self.id)?;
@@ -369,6 +432,10 @@ impl Serialize for Draft {
         object.serialize_field("time_servers", &self.time_servers)?;
         object.serialize_field("sample_period_ms", &self.sample_period_ms)?;
         object.serialize_field("report_period_ms", &self.report_period_ms)?;
+        object.serialize_field("update_start_min", &self.update_start_min)?;
+        object.serialize_field("update_length_min", &self.update_length_min)?;
+        object.serialize_field("update_deadline_h", &self.update_deadline_h)?;
+        object.serialize_field("update_spread_s", &self.update_spread_s)?;
         object.end()
     }
 }

@@ -40,7 +40,7 @@ pub enum Power {
     /// Signs firmware.
     #[n(1)]
     Firmware,
-    /// Signs configurations, certificates and commands to rotate.
+    /// Signs configurations, certificates, commands to rotate and the stages of a roll-out.
     #[n(2)]
     Configuration,
     /// Signs lists of roots, new keys of the other powers and of its own, and the end of a device's life.
@@ -96,11 +96,13 @@ pub enum ContentType {
     Provision,
     /// [`RenewalRequest`].
     RenewalRequest,
+    /// [`Rollout`].
+    Rollout,
 }
 
 impl ContentType {
     /// Every content type.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Configuration,
         Self::Roots,
         Self::AuthorityKey,
@@ -109,6 +111,7 @@ impl ContentType {
         Self::Retirement,
         Self::Provision,
         Self::RenewalRequest,
+        Self::Rollout,
     ];
 
     /// The media type on the wire.
@@ -122,6 +125,7 @@ impl ContentType {
             Self::Retirement => "application/vnd.sensor.retirement+cbor",
             Self::Provision => "application/vnd.sensor.provision+cbor",
             Self::RenewalRequest => "application/vnd.sensor.renewal-request+cbor",
+            Self::Rollout => "application/vnd.sensor.rollout+cbor",
         }
     }
 
@@ -145,7 +149,7 @@ impl ContentType {
     /// Who may sign it. One power for each.
     pub const fn power(self) -> Power {
         match self {
-            Self::Configuration | Self::Certificate | Self::Rotate => Power::Configuration,
+            Self::Configuration | Self::Certificate | Self::Rotate | Self::Rollout => Power::Configuration,
             Self::Roots | Self::AuthorityKey | Self::Retirement => Power::Anchors,
             Self::Provision => Power::Factory,
             Self::RenewalRequest => Power::Device,
@@ -229,6 +233,24 @@ pub struct RotateCommand {
     /// Grows with every such command.
     #[n(2)]
     pub number: u32,
+}
+
+/// Which share of the devices may take a firmware update now. The manifest says what may be installed, this document when.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Rollout {
+    /// Whom it is for.
+    #[n(1)]
+    pub audience: Audience,
+    /// Grows with every such document.
+    #[n(2)]
+    pub number: u32,
+    /// Digest of the manifest, as it is signed.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub manifest: [u8; 32],
+    /// So many of 1000 devices ([`crate::firmware::takes_part`]); 0 stops.
+    #[n(4)]
+    pub share: u16,
 }
 
 /// How a device's life ends.

@@ -2,8 +2,12 @@
 //! Each panics where a promise of a decoder is broken.
 
 mod signed;
+mod suit;
+mod update;
 
 pub use signed::{document, envelope, frames, message};
+pub use suit::manifest;
+pub use update::{BASE_BYTES, base_byte, block, image, patch};
 
 use crate::{
     Batch, Configuration, EpochMillis, Hello, PublicKey, Signature, State, Topic, config, document, hello,
@@ -107,7 +111,7 @@ pub fn token(bytes: &[u8]) {
 pub type Target = fn(&[u8]);
 
 /// Every body by its name, as the fuzz targets and the folders of their seeds are called.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("batch", batch),
     ("hello", hello),
     ("state", state),
@@ -120,4 +124,8 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("document", document),
     ("message", message),
     ("frames", frames),
+    ("manifest", manifest),
+    ("image", image),
+    ("block", block),
+    ("patch", patch),
 ];

@@ -7,21 +7,26 @@
 #![deny(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod blocks;
 pub mod config;
 pub mod document;
 mod endpoint;
+pub mod firmware;
 pub mod fuzz;
 pub mod hello;
 pub mod id;
 pub mod identity_state;
+pub mod image;
 mod json;
 pub mod key;
 mod name;
+pub mod patch;
 pub mod provisioning;
 pub mod reason;
 pub mod signed;
 pub mod state;
 mod strict;
+pub mod suit;
 pub mod telemetry;
 pub mod time;
 pub mod token;
@@ -29,6 +34,7 @@ pub mod topic;
 pub mod x509;
 
 pub use config::{Configuration, ConfigurationError, Endpoint};
+pub use firmware::{FirmwareState, UpdateFault, Uuid};
 pub use hello::{Hello, PreviousBoot};
 pub use id::{DeviceId, DeviceIdError};
 pub use identity_state::IdentityState;

@@ -26,6 +26,9 @@ impl fmt::Display for NameError {
 impl core::error::Error for NameError {}
 
 impl Name {
+    /// No name.
+    pub const EMPTY: Self = Self(String::new());
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

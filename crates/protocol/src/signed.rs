@@ -240,7 +240,7 @@ fn write_beginning<W: Write>(
 
 /// SHA-256 of the `Sig_structure` (RFC 9052, section 4.4) over two byte strings with their heads, in the order `context`,
 /// `body_protected`, `external_aad` (empty), `payload`. Taken in parts: the payload is not copied.
-fn digest(protected: &[u8], payload: &[u8]) -> Digest {
+pub(crate) fn digest(protected: &[u8], payload: &[u8]) -> Digest {
     sha256(&[b"\x84\x6aSignature1", protected, b"\x40", payload])
 }
 

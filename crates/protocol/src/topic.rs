@@ -2,14 +2,19 @@
 //! Owns the names, never a connection. R-MQTT-ISOLATION.
 
 use crate::DeviceId;
+use crate::firmware::{Uuid, class_filter};
 use core::fmt::{self, Write};
 use heapless::String;
 
 /// First level of every topic.
 pub const ROOT: &str = "device";
 
-/// Longest topic in bytes: `device/` + id + `/` + the longest channel.
-pub const TOPIC_MAX: usize = ROOT.len() + 1 + DeviceId::MAX_LEN + 1 + Channel::MAX_LEN;
+/// Longest topic in bytes: a block's, `firmware/` + 64 digits of a digest + two numbers ([`crate::firmware`]).
+pub const TOPIC_MAX: usize = 9 + 64 + 2 * (1 + 10);
+
+/// Longest topic of a device in bytes: `device/` + id + `/` + the longest channel.
+const DEVICE_TOPIC_MAX: usize = ROOT.len() + 1 + DeviceId::MAX_LEN + 1 + Channel::MAX_LEN;
+const _: () = assert!(DEVICE_TOPIC_MAX <= TOPIC_MAX);
 
 /// A topic as text.
 pub type TopicText = String<TOPIC_MAX>;
@@ -27,6 +32,8 @@ pub enum Channel {
     IdentityState,
     /// Device to service: a request for a certificate, signed ([`crate::document::RenewalRequest`]).
     IdentityRequest,
+    /// Device to service, retained: how its firmware is ([`crate::FirmwareState`]).
+    FirmwareState,
     /// Service to device, retained: the configuration that is wanted, signed ([`crate::Configuration`]).
     ConfigDesired,
     /// Service to device, retained: the roots that are wanted, signed ([`crate::document::RootList`]).
@@ -41,12 +48,13 @@ pub enum Channel {
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Hello,
         Self::State,
         Self::Telemetry,
         Self::IdentityState,
         Self::IdentityRequest,
+        Self::FirmwareState,
         Self::ConfigDesired,
         Self::RootsDesired,
         Self::AuthorityDesired,
@@ -68,6 +76,7 @@ impl Channel {
             Self::Telemetry => "telemetry",
             Self::IdentityState => "identity/state",
             Self::IdentityRequest => "identity/request",
+            Self::FirmwareState => "firmware/state",
             Self::ConfigDesired => "config/desired",
             Self::RootsDesired => "roots/desired",
             Self::AuthorityDesired => "authority/desired",
@@ -111,21 +120,22 @@ impl fmt::Display for Topic {
 /// The topic of `device` for `channel`.
 pub fn topic(device: &DeviceId, channel: Channel) -> TopicText {
     let mut text = TopicText::new();
-    // TOPIC_MAX is the sum of the longest parts: the test below holds it to that.
+    // DEVICE_TOPIC_MAX is the sum of the longest parts: the test below holds it to that.
     let fits = write!(text, "{ROOT}/{device}/{}", channel.as_str()).is_ok();
     debug_assert!(fits);
     text
 }
 
-/// What `device` subscribes to: every topic on which the service speaks to it.
-pub fn subscriptions(device: &DeviceId) -> [TopicText; 2] {
-    Channel::SUBSCRIPTIONS.map(|filter| {
+/// What `device` of `class` subscribes to: every topic on which the service speaks to it, and those of its class's firmware.
+pub fn subscriptions(device: &DeviceId, class: Uuid) -> [TopicText; 3] {
+    let [desired, command] = Channel::SUBSCRIPTIONS.map(|filter| {
         let mut text = TopicText::new();
         // No filter is longer than the longest channel: the test below holds it to that.
         let fits = write!(text, "{ROOT}/{device}/{filter}").is_ok();
         debug_assert!(fits);
         text
-    })
+    });
+    [desired, command, class_filter(class)]
 }
 
 #[cfg(test)]
@@ -137,10 +147,10 @@ mod tests {
     fn the_longest_topic_fits() {
         let device = DeviceId::new("12345678901234567890123456789012").unwrap();
         let longest = Channel::ALL.into_iter().map(|c| topic(&device, c).len()).max();
-        assert_eq!(longest, Some(TOPIC_MAX));
+        assert_eq!(longest, Some(DEVICE_TOPIC_MAX));
         assert!(
-            subscriptions(&device)[0].ends_with("/+/desired")
-                && subscriptions(&device)[1].ends_with("/command")
+            subscriptions(&device, Uuid::default())[0].ends_with("/+/desired")
+                && subscriptions(&device, Uuid::default())[1].ends_with("/command")
         );
     }
 

@@ -2,6 +2,8 @@
 //! write them anew: `UPDATE_SEEDS=1 cargo test --package protocol --test seeds`.
 
 mod samples;
+mod suit_cases;
+mod update_cases;
 
 use protocol::document::{CSR_BYTES_MAX, ContentType, KeyUse, NONCE_BYTES};
 use protocol::provisioning::frame::{FRAME_BYTES_MAX, encode_frame};
@@ -99,12 +101,31 @@ fn frames(seeds: &mut Seeds) {
     }
 }
 
+/// Ours, and the IETF's examples inside and outside the subset.
+fn manifests(seeds: &mut Seeds) {
+    for (name, bytes) in [
+        ("smallest", suit_cases::sealed(&suit_cases::smallest())),
+        ("release", suit_cases::sealed(&suit_cases::release())),
+        ("fullest", suit_cases::sealed(&suit_cases::fullest())),
+        ("example1", suit_cases::vector("manifest-37/example1")),
+        ("example2", suit_cases::vector("manifest-37/example2")),
+        ("example3", suit_cases::vector("manifest-37/example3")),
+        ("metadata", suit_cases::vector("libcsuit/update-management-10-example3")),
+    ] {
+        seeds.insert(("manifest", name.into()), bytes);
+    }
+}
+
 #[test]
 fn the_seeds_are_what_the_code_writes() {
     let mut seeds = Seeds::new();
     documents(&mut seeds);
     messages(&mut seeds);
     frames(&mut seeds);
+    manifests(&mut seeds);
+    for (target, name, bytes) in update_cases::seeds() {
+        seeds.insert((target, name.into()), bytes);
+    }
     let update = std::env::var_os("UPDATE_SEEDS").is_some();
     for ((target, name), bytes) in &seeds {
         let path = folder().join(target).join(name);
@@ -115,7 +136,7 @@ fn the_seeds_are_what_the_code_writes() {
         let there = std::fs::read(&path).unwrap_or_default();
         assert!(there == *bytes, "{target}/{name} differs; UPDATE_SEEDS=1 writes it anew");
     }
-    for target in ["document", "envelope", "message", "frames"] {
+    for target in ["document", "envelope", "message", "frames", "manifest", "image", "block", "patch"] {
         let count = seeds.keys().filter(|(of, _)| *of == target).count();
         assert_eq!(std::fs::read_dir(folder().join(target)).unwrap().count(), count, "{target}");
     }

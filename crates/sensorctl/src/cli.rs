@@ -5,6 +5,7 @@ mod authority;
 mod ca;
 mod device;
 mod document;
+mod firmware;
 mod provision;
 mod registry;
 mod renew;
@@ -41,6 +42,8 @@ enum Area {
     Provision(provision::Provision),
     /// Sign documents for devices in service: roots, new keys of the powers, commands, configurations
     Document(document::Document),
+    /// Firmware: images, signed releases with deltas, roll-outs in stages, and how far the devices are
+    Firmware(firmware::Firmware),
     /// Answer devices that ask for a certificate for new keys
     ///
     /// Connects as the operator and listens to every device's identity/request. A request is granted where it is signed with
@@ -95,6 +98,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Area::Device(arguments) => arguments.run().map(|()| 0),
         Area::Provision(arguments) => arguments.run(),
         Area::Document(arguments) => arguments.run().map(|()| 0),
+        Area::Firmware(arguments) => arguments.run(),
         Area::Renew(arguments) => arguments.run().map(|()| 0),
         Area::Revoke(arguments) => arguments.run().map(|()| 0),
         Area::Registry(arguments) => arguments.run().map(|()| 0),

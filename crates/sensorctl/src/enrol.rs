@@ -98,6 +98,14 @@ pub struct Wanted {
     pub keep_alive_s: Option<u32>,
     /// How the device proves to the service who it is.
     pub auth: Option<Authentication>,
+    /// When firmware updates may begin: minutes after midnight UTC.
+    pub update_start_min: Option<u32>,
+    /// For how many minutes from then.
+    pub update_length_min: Option<u32>,
+    /// Hours after which an update waits for no window any more.
+    pub update_deadline_h: Option<u32>,
+    /// Seconds over which the devices of a fleet spread.
+    pub update_spread_s: Option<u32>,
 }
 
 impl Wanted {
@@ -118,6 +126,10 @@ impl Wanted {
         draft.auth = self.auth.unwrap_or(draft.auth);
         draft.sample_period_ms = self.sample_period_ms.unwrap_or(draft.sample_period_ms);
         draft.report_period_ms = self.report_period_ms.unwrap_or(draft.report_period_ms);
+        draft.update_start_min = self.update_start_min.unwrap_or(draft.update_start_min);
+        draft.update_length_min = self.update_length_min.unwrap_or(draft.update_length_min);
+        draft.update_deadline_h = self.update_deadline_h.unwrap_or(draft.update_deadline_h);
+        draft.update_spread_s = self.update_spread_s.unwrap_or(draft.update_spread_s);
         draft.check()
     }
 }

@@ -47,15 +47,22 @@ pub(crate) fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error
 
 /// Reads a text file of at most 1 MiB: nothing that is read here comes near that.
 pub fn read(path: &Path) -> Result<String, FolderError> {
-    const MAX: u64 = 1 << 20;
+    let bytes = read_bytes(path, 1 << 20)?;
+    String::from_utf8(bytes).map_err(|_| {
+        io_error("read", path)(io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))
+    })
+}
+
+/// Reads a file of at most `max` bytes.
+pub fn read_bytes(path: &Path, max: u32) -> Result<Vec<u8>, FolderError> {
     let read = || {
-        let mut text = String::new();
-        let file = File::open(path)?;
-        io::Read::read_to_string(&mut io::Read::take(file, MAX + 1), &mut text)?;
-        if text.len() as u64 > MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(File::open(path)?, u64::from(max) + 1), &mut bytes)?;
+        if bytes.len() as u64 > u64::from(max) {
+            let why = format!("it is larger than {} KiB", max / 1024);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
-        Ok(text)
+        Ok(bytes)
     };
     read().map_err(io_error("read", path))
 }

@@ -1,12 +1,13 @@
 //! The factory and the operator of a fleet: certificates of a test authority, the keys of the powers over devices,
-//! provisioning and enrolment, signed documents, renewal and revocation, and watching what devices send. The binary
-//! `sensorctl` is a thin face over this library.
+//! provisioning and enrolment, signed documents, renewal and revocation, firmware, and watching what devices send. The
+//! binary `sensorctl` is a thin face over this library.
 #![forbid(unsafe_code)]
 
 pub mod authority;
 pub mod cli;
 pub mod documents;
 pub mod enrol;
+pub mod firmware;
 pub mod folder;
 pub mod ledger;
 pub mod operator;

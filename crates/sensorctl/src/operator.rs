@@ -102,6 +102,8 @@ impl Operator {
         let (client, mut events) = AsyncClient::new(options, QUEUE);
         let mut network = NetworkOptions::new();
         network.set_connection_timeout(CONNECT_TIMEOUT_S);
+        // Small packets in both directions: nothing is gained by waiting for more of them.
+        network.set_tcp_nodelay(true);
         events.set_network_options(network);
         (client, events)
     }

@@ -36,7 +36,7 @@ pub enum PowersError {
     Numbers(PathBuf, String),
     /// There is no higher number than the last one, or the one that was asked for is not higher: which document, and the last
     /// number.
-    Number(String, u32),
+    Number(String, u64),
     /// The document is larger than a device can hold.
     TooLong,
 }
@@ -128,7 +128,7 @@ pub fn sign<'b>(signer: &Signer, document: &impl Document<'b>) -> Result<Vec<u8>
 #[derive(Debug)]
 pub struct Numbers {
     path: PathBuf,
-    last: BTreeMap<String, u32>,
+    last: BTreeMap<String, u64>,
     _lock: File,
 }
 
@@ -149,14 +149,37 @@ impl Numbers {
     /// The next number of a document of this kind, `first` for the first one, or the one that was asked for, which must be
     /// higher than all before. It is stored before it is given: one that was not used is lost, and none is used twice.
     pub fn next(&mut self, kind: &str, first: u32, wanted: Option<u32>) -> Result<u32, PowersError> {
-        let last = self.last.get(kind).copied().unwrap_or(first.saturating_sub(1));
-        let next = wanted.or(last.checked_add(1)).filter(|next| *next > last);
-        let next = next.ok_or_else(|| PowersError::Number(kind.to_owned(), last))?;
+        let last = self.last(kind).unwrap_or_else(|| u64::from(first.saturating_sub(1)));
+        let none = || PowersError::Number(kind.to_owned(), last);
+        let next = wanted.map_or_else(|| last.checked_add(1), |wanted| Some(wanted.into()));
+        let next =
+            next.filter(|next| *next > last).and_then(|next| u32::try_from(next).ok()).ok_or_else(none)?;
+        self.store(kind, next.into())?;
+        Ok(next)
+    }
+
+    /// The same for numbers of 64 bits that follow the clock: `now`, or one more than the last where that is higher.
+    pub fn next_after(&mut self, kind: &str, now: u64, wanted: Option<u64>) -> Result<u64, PowersError> {
+        let last = self.last(kind);
+        let next = wanted.or_else(|| last.map_or(Some(now), |last| Some(now.max(last.checked_add(1)?))));
+        let next = next.ok_or_else(|| PowersError::Number(kind.to_owned(), last.unwrap_or_default()))?;
+        self.store(kind, next)?;
+        Ok(next)
+    }
+
+    /// The last number of a document of this kind.
+    pub fn last(&self, kind: &str) -> Option<u64> {
+        self.last.get(kind).copied()
+    }
+
+    fn store(&mut self, kind: &str, next: u64) -> Result<(), PowersError> {
+        if let Some(last) = self.last(kind).filter(|last| next <= *last) {
+            return Err(PowersError::Number(kind.to_owned(), last));
+        }
         self.last.insert(kind.to_owned(), next);
         let text = serde_json::to_string(&self.last)
             .map_err(|error| PowersError::Numbers(self.path.clone(), error.to_string()))?;
-        folder::replace(&self.path, format!("{text}\n").as_bytes())?;
-        Ok(next)
+        folder::replace(&self.path, format!("{text}\n").as_bytes()).map_err(PowersError::Folder)
     }
 }
 
@@ -211,9 +234,19 @@ mod tests {
         assert_eq!((next("rotate", None).unwrap(), next("roots", Some(9)).unwrap()), (1, 9));
         assert!(matches!(next("roots", Some(9)), Err(PowersError::Number(_, 9))));
         assert_eq!(next("roots", Some(u32::MAX)).unwrap(), u32::MAX);
-        assert!(matches!(next("roots", None), Err(PowersError::Number(_, u32::MAX))));
+        assert!(matches!(next("roots", None), Err(PowersError::Number(_, 4_294_967_295))));
         std::fs::write(temporary.path().join(NUMBERS), "rubbish").unwrap();
         assert!(matches!(Numbers::open(temporary.path()), Err(PowersError::Numbers(..))));
+    }
+
+    #[test]
+    fn numbers_that_follow_the_clock_grow_when_it_goes_back_too() {
+        let temporary = tempfile::tempdir().unwrap();
+        let next = |now, wanted| Numbers::open(temporary.path()).unwrap().next_after("image", now, wanted);
+        assert_eq!((next(50, None).unwrap(), next(90, None).unwrap(), next(70, None).unwrap()), (50, 90, 91));
+        assert!(matches!(next(99, Some(91)), Err(PowersError::Number(_, 91))));
+        assert_eq!(next(0, Some(u64::MAX)).unwrap(), u64::MAX);
+        assert!(matches!(next(99, None), Err(PowersError::Number(..))));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Messages to devices by way of the broker: each is sent until the broker has acknowledged it. Owns one connection; knows
-//! nothing of what the messages say.
+//! Messages for the broker: each is sent until the broker has acknowledged it. Owns one connection; knows nothing of what the
+//! messages say.
 
 use crate::documents::Letter;
 use crate::operator::{Operator, reason};
@@ -15,6 +15,23 @@ const RETRIES: u32 = 5;
 const RETRY: Duration = Duration::from_secs(1);
 /// How long taking leave may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A message for the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// Whether the broker keeps it.
+    pub retained: bool,
+    /// What it says; empty and retained takes back what is kept.
+    pub payload: Vec<u8>,
+}
+
+impl From<Letter> for Message {
+    fn from(Letter { device, channel, retained, payload }: Letter) -> Self {
+        Self { topic: topic(&device, channel).as_str().to_owned(), retained, payload }
+    }
+}
 
 /// Not everything was published.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,28 +49,28 @@ impl fmt::Display for PublishError {
         let Self { done, of, reason } = self;
         write!(
             f,
-            "the broker has {done} of {of} documents: {reason}; run the same command again for all of them"
+            "the broker has {done} of {of} messages: {reason}; run the same command again for all of them"
         )
     }
 }
 
 impl std::error::Error for PublishError {}
 
-/// Publishes `letters` in their order with QoS 1; `progress` hears how many the broker has.
+/// Publishes `messages` in their order with QoS 1; `progress` hears how many the broker has.
 ///
 /// MQTT 3.1.1 has no way for a broker to refuse a message: one that its access list forbids is acknowledged all the same.
 pub async fn publish(
     operator: &Operator,
-    letters: &[Letter],
+    messages: &[Message],
     mut progress: impl FnMut(usize),
 ) -> Result<(), PublishError> {
     let (mut done, mut failures) = (0, 0);
-    while done < letters.len() {
+    while done < messages.len() {
         let before = done;
-        if let Err(why) = attempt(operator, letters, &mut done, &mut progress).await {
+        if let Err(why) = attempt(operator, messages, &mut done, &mut progress).await {
             failures = if done > before { 0 } else { failures + 1 };
             if failures == RETRIES {
-                return Err(PublishError { done, of: letters.len(), reason: why });
+                return Err(PublishError { done, of: messages.len(), reason: why });
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -63,18 +80,17 @@ pub async fn publish(
 
 async fn attempt(
     operator: &Operator,
-    letters: &[Letter],
+    messages: &[Message],
     done: &mut usize,
     progress: &mut impl FnMut(usize),
 ) -> Result<(), String> {
     let (client, mut events) = operator.connect(operator.options(true));
     let mut sent = *done;
     let mut connected = false;
-    while *done < letters.len() {
-        while connected && sent < letters.len() && sent - *done < IN_FLIGHT {
-            let Some(Letter { device, channel, retained, payload }) = letters.get(sent) else { break };
-            let topic = topic(device, *channel);
-            if client.try_publish(topic.as_str(), QoS::AtLeastOnce, *retained, payload.clone()).is_err() {
+    while *done < messages.len() {
+        while connected && sent < messages.len() && sent - *done < IN_FLIGHT {
+            let Some(Message { topic, retained, payload }) = messages.get(sent) else { break };
+            if client.try_publish(topic, QoS::AtLeastOnce, *retained, payload.clone()).is_err() {
                 // Its queue is full: it is emptied below.
                 break;
             }

@@ -137,9 +137,10 @@ pub fn write_lists(
 
 /// What a broker keeps of a device, taken back.
 pub fn clearing(id: &DeviceId) -> Vec<Letter> {
-    const KEPT: [Channel; 6] = [
+    const KEPT: [Channel; 7] = [
         Channel::State,
         Channel::IdentityState,
+        Channel::FirmwareState,
         Channel::ConfigDesired,
         Channel::RootsDesired,
         Channel::AuthorityDesired,

@@ -20,6 +20,9 @@ use std::sync::Mutex;
 use token::{Place, TokenError, TokenKey};
 use zeroize::Zeroizing;
 
+/// How the name of a file ends that says in which token a key lies.
+const PLACE: &str = ".pkcs11.json";
+
 /// Why a key cannot be made or used.
 #[derive(Debug)]
 pub enum SignerError {
@@ -128,7 +131,7 @@ impl Signer {
                 let place =
                     Place { module: module.clone(), token: token.clone(), label: format!("{prefix}-{name}") };
                 let (key, public) = TokenKey::make(&place, *existing)?;
-                folder.public(&format!("{name}.pkcs11.json"), place.to_json(&public).as_bytes())?;
+                folder.public(&format!("{name}{PLACE}"), place.to_json(&public).as_bytes())?;
                 Ok(Self::new(Key::Token(key), public))
             }
         }
@@ -138,19 +141,42 @@ impl Signer {
     pub fn open(folder: &Path, name: &str) -> Result<Self, SignerError> {
         let path = folder.join(format!("{name}.key"));
         if path.exists() {
-            let text = Zeroizing::new(folder::read(&path)?);
-            let why = "it holds no ECDSA P-256 key in PKCS#8 PEM form";
-            let unusable = || SignerError::Unusable(path.clone(), why.to_owned());
-            let key = SigningKey::from_pkcs8_pem(&text).map_err(|_| unusable())?;
-            let public = of_signing_key(&key).ok_or_else(unusable)?;
-            return Ok(Self::new(Key::File(Box::new(key)), public));
+            return Self::from_pem(&path);
         }
-        let path = folder.join(format!("{name}.pkcs11.json"));
+        let path = folder.join(format!("{name}{PLACE}"));
         if !path.exists() {
             return Err(SignerError::Missing(folder.to_owned(), name.to_owned()));
         }
-        let unusable = |why: String| SignerError::Unusable(path.clone(), why);
-        let (place, id) = Place::from_json(&folder::read(&path)?).map_err(unusable)?;
+        Self::from_place(&path)
+    }
+
+    /// Opens the key at `path`: a folder with the key `name`, a file that says in which token it lies, or a private key in
+    /// PEM form.
+    pub fn open_path(path: &Path, name: &str) -> Result<Self, SignerError> {
+        if path.is_dir() {
+            Self::open(path, name)
+        } else if path.to_str().is_some_and(|path| path.ends_with(PLACE)) {
+            Self::from_place(path)
+        } else {
+            Self::from_pem(path)
+        }
+    }
+
+    fn from_pem(path: &Path) -> Result<Self, SignerError> {
+        let text = Zeroizing::new(folder::read(path)?);
+        let why = "it holds no ECDSA P-256 key in PKCS#8 or SEC 1 PEM form";
+        let unusable = || SignerError::Unusable(path.to_owned(), why.to_owned());
+        // OpenSSL and imgtool write either.
+        let key = p256::SecretKey::from_pkcs8_pem(&text).ok();
+        let key = key.or_else(|| p256::SecretKey::from_sec1_pem(&text).ok()).ok_or_else(unusable)?;
+        let key = SigningKey::from(key);
+        let public = of_signing_key(&key).ok_or_else(unusable)?;
+        Ok(Self::new(Key::File(Box::new(key)), public))
+    }
+
+    fn from_place(path: &Path) -> Result<Self, SignerError> {
+        let unusable = |why: String| SignerError::Unusable(path.to_owned(), why);
+        let (place, id) = Place::from_json(&folder::read(path)?).map_err(unusable)?;
         let (key, public) = TokenKey::open(&place)?;
         if public.id().0 != id {
             let label = &place.label;
@@ -269,5 +295,11 @@ mod tests {
         std::fs::write(place.join("factory.key"), "rubbish").unwrap();
         assert!(matches!(Signer::open(&place, "factory"), Err(SignerError::Unusable(..))));
         assert!(!format!("{signer:?}").contains("SigningKey"));
+        let same = |path: &Path| *Signer::open_path(path, "anchors").unwrap().public() == *made.public();
+        assert!(same(&place) && same(&place.join("anchors.key")));
+        let sec1 =
+            p256::SecretKey::from_pkcs8_pem(&std::fs::read_to_string(place.join("anchors.key")).unwrap());
+        std::fs::write(place.join("sec1.pem"), sec1.unwrap().to_sec1_pem(LineEnding::LF).unwrap()).unwrap();
+        assert!(same(&place.join("sec1.pem")));
     }
 }

@@ -141,7 +141,7 @@ impl Watch {
                 self.remember(at, &device, &batch, receipt);
                 Ok(News::Batch(device, batch, receipt))
             }
-            Channel::IdentityState | Channel::IdentityRequest => {
+            Channel::IdentityState | Channel::IdentityRequest | Channel::FirmwareState => {
                 Err("a watch does not listen to this topic".to_owned())
             }
             Channel::ConfigDesired

@@ -134,6 +134,54 @@ fn a_device_is_provisioned_by_an_authority_and_a_factory_whose_keys_are_in_a_tok
 }
 
 #[test]
+fn an_image_and_its_manifest_are_signed_in_a_token() {
+    let token = Token::new();
+    let (powers, image) = (token.text("powers"), token.text("image"));
+    let place = ["--pkcs11", token.module, "--token", "factory"];
+    token.done(&[&["authority", "init", "--out", &powers], &place[..]].concat());
+    token.done(&[&["firmware", "key", "--out", &image], &place[..]].concat());
+    token.assert_no_private_key("image");
+    assert!(!token.path("image/image.key").exists() && token.path("image/image.pkcs11.json").exists());
+    std::fs::write(token.path("body"), [7; 5_000]).unwrap();
+    let (body, file, release) = (token.text("body"), token.text("new.bin"), token.text("release"));
+    let public = token.text("image/image.pub");
+    for key in [&image, &token.text("image/image.pkcs11.json")] {
+        token.done(&[
+            "firmware",
+            "image",
+            "--body",
+            &body,
+            "--version",
+            "1.0.0",
+            "--key",
+            key,
+            "--out",
+            &file,
+        ]);
+    }
+    let sign = ["firmware", "sign", "--image", &file, "--authority", &powers, "--image-key", &public];
+    token.done(&[&sign[..], &["--out", &release]].concat());
+    token.done(&[
+        "firmware",
+        "verify",
+        "--release",
+        &release,
+        "--authority",
+        &powers,
+        "--image-key",
+        &public,
+    ]);
+    // Without the token there is no release, and no number is used.
+    let numbers = std::fs::read(token.path("powers/numbers.json")).unwrap();
+    let other = token.text("other");
+    let unlocked = [&sign[..], &["--out", &other]].concat();
+    let output = token.command(&unlocked).env("SENSORCTL_PIN", "0000").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("refuses the PIN"), "{output:?}");
+    assert!(!token.path("other").exists());
+    assert_eq!(std::fs::read(token.path("powers/numbers.json")).unwrap(), numbers);
+}
+
+#[test]
 fn what_is_wrong_with_a_token_is_told() {
     let token = Token::new();
     let out = token.text("powers");

@@ -7,7 +7,7 @@
 //! - Handshakes are made one after the other, each to its end: a client that opens TCP and says nothing holds up
 //!   the others.
 //! - It panics when a client leaves at the wrong moment and comes again: [`start_over_on_panic`].
-//! - Only topics below `device/` are taken; a subscriber gets at most [`IN_FLIGHT_MAX`] retained messages; messages are
+//! - Only topics below `device/` and `firmware/` are taken; a subscriber gets at most [`IN_FLIGHT_MAX`] retained messages; messages are
 //!   kept in RAM, so that a restart forgets them; it cannot be stopped without ending the process.
 //! - A client certificate with an organisation (O) in its name is put under a tenant; ours have none.
 //!
@@ -239,7 +239,7 @@ fn config(ca: &Path, address: SocketAddr, door: Option<&Door>) -> Config {
             max_segment_size: 1024 * 1024,
             max_segment_count: 64,
             // A message that no filter matches would end the publisher's connection.
-            initialized_filters: Some(vec![format!("{ROOT}/#")]),
+            initialized_filters: Some(vec![format!("{ROOT}/#"), "firmware/#".to_owned()]),
             ..RouterConfig::default()
         },
         v4: Some(servers),

@@ -3,13 +3,17 @@
 
 mod outcome;
 
-use crate::folder::{self, Folder, FolderError, ProvisionError};
+use crate::folder::{self, Folder, FolderError, Powers, ProvisionError};
 use crate::machine::{Machine, MachineError};
 use crate::port::{Port, PortError, Report, Stop, Summary};
+use crate::product::product;
 use crate::sensor::Model;
+use crate::slots::Booted;
 use crate::vault::Injection;
-use device::{Note, Policy};
+use device::{Note, Pace, Policy};
 use hdrhistogram::Histogram;
+use protocol::PublicKey;
+use protocol::image::Version;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -75,6 +79,12 @@ pub struct Fleet {
     devices: Vec<Folder>,
     /// The timing of their sessions.
     pub policy: Policy,
+    /// The timing of their updates.
+    pub pace: Pace,
+    /// Whose images they take.
+    pub image_key: Option<PublicKey>,
+    /// What a new device begins with; `None` is [`crate::slots::factory`].
+    pub firmware: Option<Arc<[u8]>>,
     /// Where each device's flash is a file; in RAM where `None`.
     pub flash_dir: Option<PathBuf>,
     /// How many devices are started in a second. All at once, their requests would overrun a time server's socket.
@@ -84,7 +94,7 @@ pub struct Fleet {
 }
 
 /// How it goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Seconds since start.
     pub seconds: u64,
@@ -96,15 +106,18 @@ pub struct Progress {
     pub acknowledged: u64,
     /// Attempts and connections that failed so far.
     pub failures: u64,
+    /// How many devices run which version.
+    pub versions: BTreeMap<Version, u64>,
 }
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, connected, devices, acknowledged, failures } = self;
+        let Self { seconds, connected, devices, acknowledged, failures, versions } = self;
         write!(
             f,
             "{seconds:>5} s  {connected}/{devices} connected  {acknowledged} messages  {failures} failures"
-        )
+        )?;
+        versions.iter().try_for_each(|(version, count)| write!(f, "  {count} x {version}"))
     }
 }
 
@@ -112,8 +125,15 @@ struct Counters {
     connect: Histogram<u64>,
     acknowledge: Histogram<u64>,
     connected: u64,
+    samples: u64,
+    /// Samples that were dropped before the boot in which each device is.
+    lost: u64,
     messages: u64,
     payload_bytes: u64,
+    received_bytes: u64,
+    versions: BTreeMap<Version, u64>,
+    swapped: u64,
+    reverted: u64,
     failures: BTreeMap<&'static str, u64>,
 }
 
@@ -125,33 +145,79 @@ impl Counters {
             connect: histogram(),
             acknowledge: histogram(),
             connected: 0,
+            samples: 0,
+            lost: 0,
             messages: 0,
             payload_bytes: 0,
+            received_bytes: 0,
+            versions: BTreeMap::new(),
+            swapped: 0,
+            reverted: 0,
             failures: BTreeMap::new(),
         }
     }
 
-    /// Takes in what one device did; `up` is whether that one is connected.
-    fn count(&mut self, report: &Report, up: &mut bool) {
+    /// Takes in what one device did, which was `seen` as it was before.
+    fn count(&mut self, report: &Report, seen: &mut Seen) {
         match report {
             Report::Note { note: Note::Connected { handshake_ms }, .. } => {
                 self.connect.saturating_record(u64::from(*handshake_ms) * 1_000);
-                self.connected += u64::from(!*up);
-                *up = true;
+                self.connected += u64::from(!seen.up);
+                seen.up = true;
             }
             Report::Note { note: Note::Disconnected(failure), .. } => {
                 *self.failures.entry(failure.as_str()).or_default() += 1;
-                self.connected -= u64::from(*up);
-                *up = false;
+                self.down(seen);
             }
+            Report::Restarting { lost, .. } => {
+                self.lost += u64::from(*lost);
+                self.down(seen);
+            }
+            Report::Sampled => self.samples += 1,
             Report::Published { bytes } => self.payload_bytes += *bytes as u64,
+            Report::Received { bytes, .. } => self.received_bytes += *bytes as u64,
             Report::Acknowledged { after } => {
                 self.messages += 1;
                 self.acknowledge.saturating_record(after.as_micros() as u64);
             }
-            Report::Started { .. } | Report::Note { .. } | Report::Unusable(_) | Report::Sampled => {}
+            Report::Booted(booted) => self.booted(*booted, seen),
+            Report::Started { .. } | Report::Note { .. } | Report::Unusable(_) | Report::Fetching(_) => {}
         }
     }
+
+    fn down(&mut self, seen: &mut Seen) {
+        self.connected -= u64::from(seen.up);
+        seen.up = false;
+    }
+
+    fn booted(&mut self, booted: Booted, seen: &mut Seen) {
+        let version = match booted {
+            Booted::Again(version) => version,
+            Booted::Swapped(version) => {
+                self.swapped += 1;
+                version
+            }
+            Booted::Reverted(version) => {
+                self.reverted += 1;
+                version
+            }
+            Booted::Refused(_) => return,
+        };
+        if let Some(before) =
+            seen.version.replace(version).and_then(|version| self.versions.get_mut(&version))
+        {
+            *before -= 1;
+        }
+        *self.versions.entry(version).or_default() += 1;
+        self.versions.retain(|_, count| *count > 0);
+    }
+}
+
+/// How one device was last seen.
+#[derive(Default)]
+struct Seen {
+    up: bool,
+    version: Option<Version>,
 }
 
 impl Fleet {
@@ -173,10 +239,20 @@ impl Fleet {
         Ok(Self {
             devices,
             policy: Policy::default(),
+            pace: Pace::default(),
+            image_key: None,
+            firmware: None,
             flash_dir: None,
             starts_per_second: 500,
             progress: None,
         })
+    }
+
+    /// Whose documents they obey.
+    pub fn set_powers(&mut self, powers: Powers) {
+        for device in &mut self.devices {
+            device.powers = powers;
+        }
     }
 
     /// The devices themselves, for who runs them otherwise.
@@ -207,7 +283,13 @@ impl Fleet {
         for (number, folder) in (0..).zip(std::mem::take(&mut self.devices)) {
             let flash =
                 self.flash_dir.as_ref().map(|dir| dir.join(format!("{}.bin", folder.configuration.id)));
-            let run = one(folder, flash, model(number), self.policy, counters.clone(), stop.clone());
+            let mut port = Port::new(model(number));
+            (port.info.policy, port.info.pace) = (self.policy, self.pace);
+            port.info.product = product(self.image_key);
+            let mut seen = Seen::default();
+            let told = counters.clone();
+            port.observer = Box::new(move |report| lock(&told).count(report, &mut seen));
+            let run = one(folder, flash, self.firmware.clone(), port, stop.clone());
             let start = Duration::from_secs(1) * number as u32 / self.starts_per_second.max(1);
             running.spawn(async move {
                 tokio::time::sleep(start).await;
@@ -233,6 +315,7 @@ impl Fleet {
                         devices: outcome.devices as u64,
                         acknowledged: counters.messages,
                         failures: counters.failures.values().sum(),
+                        versions: counters.versions.clone(),
                     };
                     if let Some(tell) = &mut self.progress {
                         tell(&progress);
@@ -256,9 +339,8 @@ fn lock(counters: &Mutex<Counters>) -> std::sync::MutexGuard<'_, Counters> {
 async fn one(
     folder: Folder,
     flash: Option<PathBuf>,
-    model: Model,
-    policy: Policy,
-    counters: Arc<Mutex<Counters>>,
+    firmware: Option<Arc<[u8]>>,
+    port: Port,
     stop: Stop,
 ) -> (protocol::DeviceId, Result<Summary, DeviceError>) {
     let id = folder.configuration.id.clone();
@@ -268,10 +350,9 @@ async fn one(
             None => Machine::in_memory()?,
         };
         folder::provision(&mut machine, &folder)?;
-        let mut port = Port::new(model);
-        port.info.policy = policy;
-        let mut up = false;
-        port.observer = Box::new(move |report| lock(&counters).count(report, &mut up));
+        if let Some(image) = firmware {
+            machine.slots.begin_with(&image).map_err(PortError::Boot)?;
+        }
         Ok(port.run(&mut machine, stop).await?)
     };
     (id, run.await)

@@ -7,10 +7,11 @@ use device::identity::IdentityError;
 use device::provisioning::{self, AdoptError, Development, Standing};
 use device::{KeyValue, StorageError, config, config::LoadError};
 use p256::SecretKey;
-use p256::pkcs8::DecodePrivateKey;
+use p256::elliptic_curve::sec1::ToSec1Point;
+use p256::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use protocol::config::CONFIGURATION_BYTES_MAX;
 use protocol::document::{CHAIN_MAX, Certificates, ROOTS_MAX};
-use protocol::{Configuration, ConfigurationError, DeviceId};
+use protocol::{Configuration, ConfigurationError, DeviceId, PublicKey};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub const ROOTS: &str = "roots.crt";
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {error}; is this the folder of an enrolled device?")]
+    #[error("cannot read {path}: {error}; is this the folder of an enrolled device, or of the authority?")]
     Read {
         /// The file.
         path: PathBuf,
@@ -54,6 +55,12 @@ pub enum FolderError {
         path: PathBuf,
         /// Why.
         error: pem::Error,
+    },
+    /// The file holds no key of the kind that is used everywhere here.
+    #[error("{path} holds no ECDSA P-256 public key in PEM")]
+    Key {
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -100,6 +107,25 @@ pub struct Folder {
     pub configuration: Configuration,
     /// What it proves itself with and whom it believes.
     pub credentials: Credentials,
+    /// Whose documents it obeys: nobody's, unless told otherwise.
+    pub powers: Powers,
+}
+
+/// Whose documents an enrolled device obeys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Powers {
+    /// Who says which firmware it may run.
+    pub firmware: Option<PublicKey>,
+    /// Who says what its configuration is, and when it is updated.
+    pub configuration: Option<PublicKey>,
+}
+
+impl Powers {
+    /// Reads `firmware.pub` and `configuration.pub` of `sensorctl authority init` in the folder `path`.
+    pub fn load(path: &Path) -> Result<Self, FolderError> {
+        let read = |name: &str| public_key(&path.join(name)).map(Some);
+        Ok(Self { firmware: read("firmware.pub")?, configuration: read("configuration.pub")? })
+    }
 }
 
 impl Folder {
@@ -113,7 +139,7 @@ impl Folder {
             .map_err(|error| FolderError::Pem { path: file, error })?;
         let chain = certificates(path.join(CHAIN))?;
         let roots = certificates(path.join(ROOTS))?;
-        Ok(Self { configuration, credentials: Credentials { key, chain, roots } })
+        Ok(Self { configuration, credentials: Credentials { key, chain, roots }, powers: Powers::default() })
     }
 }
 
@@ -139,6 +165,14 @@ fn certificates(path: PathBuf) -> Result<Vec<CertificateDer<'static>>, FolderErr
     }
 }
 
+/// A public key: `SubjectPublicKeyInfo` in PEM.
+pub fn public_key(path: &Path) -> Result<PublicKey, FolderError> {
+    let key = || FolderError::Key { path: path.to_owned() };
+    let text = String::from_utf8(read(path)?).map_err(|_| key())?;
+    let found = p256::PublicKey::from_public_key_pem(&text).map_err(|_| key())?;
+    PublicKey::new(found.to_sec1_point(false).as_bytes()).map_err(|_| key())
+}
+
 /// Gives a blank `machine` the folder's key, certificates and configuration. One that has them keeps them, and takes the
 /// configuration where its number is larger; true where anything changed.
 pub fn provision<S: KeyValue>(machine: &mut Machine<S>, folder: &Folder) -> Result<bool, ProvisionError> {
@@ -156,6 +190,8 @@ pub fn provision<S: KeyValue>(machine: &mut Machine<S>, folder: &Folder) -> Resu
                 chain: borrowed(&folder.credentials.chain)?,
                 roots: borrowed(&folder.credentials.roots)?,
                 configuration,
+                firmware: folder.powers.firmware,
+                configuration_key: folder.powers.configuration,
                 tls: &*scalar.ok_or(ProvisionError::Key)?,
             };
             provisioning::adopt(machine, &development).map_err(ProvisionError::Adopt)?;

@@ -3,7 +3,8 @@
 
 use crate::line::Line;
 use crate::machine::Machine;
-use crate::port::{Port, PortError, Stop, Summary, build_time};
+use crate::port::{Port, PortError, Stop, Summary, build_time, version_name};
+use crate::product;
 use device::identity::IdentityError;
 use device::provisioning::{About, Document, Factory, Standing, locked, standing};
 use device::{End, KeyValue};
@@ -42,7 +43,7 @@ pub fn about(factory: PublicKey, injection: bool) -> About {
     About {
         // Both are far shorter than a name may be.
         firmware: Name::try_from(env!("CARGO_PKG_VERSION")).unwrap_or_default(),
-        board: Name::try_from("linux").unwrap_or_default(),
+        board: Name::try_from(product::BOARD).unwrap_or_default(),
         serial: Name::default(),
         build: build_time(),
         factory,
@@ -59,10 +60,12 @@ pub async fn serve<S: KeyValue>(
     mut stop: Stop,
 ) -> Result<Outcome, LifeError> {
     let mut answer = [0; MESSAGE_BYTES_MAX];
+    let firmware = machine.slots.version().and_then(version_name);
+    let about = About { firmware: firmware.unwrap_or_else(|| about.firmware.clone()), ..about.clone() };
     match standing(machine).map_err(LifeError::Identity)? {
         Standing::Blank => {
             let document: Box<Document> = Box::new([0; PROVISION_DOCUMENT_BYTES_MAX]);
-            let mut factory = Factory::new(machine, about.clone(), OwnDocument(document));
+            let mut factory = Factory::new(machine, about, OwnDocument(document));
             while !factory.is_provisioned() {
                 tokio::select! {
                     message = line.next() => {
@@ -75,7 +78,7 @@ pub async fn serve<S: KeyValue>(
             Ok(Outcome::Provisioned)
         }
         Standing::Provisioned => {
-            let locked = locked(machine, about.clone()).map_err(LifeError::Identity)?;
+            let locked = locked(machine, about).map_err(LifeError::Identity)?;
             let run = port.run(machine, stop);
             tokio::pin!(run);
             loop {

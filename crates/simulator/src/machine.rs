@@ -1,11 +1,15 @@
-//! What of a simulated device outlives its power: the flash with its store, the vault, and the generator. Owns their files,
-//! never what is in them. R-SECRET-STORE.
+//! What of a simulated device outlives its power: the flash with its store, the slots for firmware, the vault, and the
+//! generator. Owns their files, never what is in them. R-SECRET-STORE.
 
 use crate::entropy::{Random, random};
+use crate::slots::FirmwareSlots;
 use crate::vault::sealing::{SealingError, SealingKeyFile};
 use crate::vault::{Injection, LinuxVault, OpenError};
 use device::vault::Statement;
-use device::{Entropy, EntropyError, Key, KeySlot, KeyValue, StorageError, Vault, VaultError};
+use device::{
+    Entropy, EntropyError, Key, KeySlot, KeyValue, Running, SlotLayout, Slots, StorageError, Vault,
+    VaultError,
+};
 use norflash::{Flash, Store};
 use protocol::document::KeyUse;
 use protocol::{PublicKey, Signature};
@@ -38,6 +42,8 @@ pub enum MachineError {
 pub struct Machine<S = Store<Flash>> {
     /// The key-value store.
     pub store: S,
+    /// The firmware.
+    pub slots: FirmwareSlots,
     /// The private keys.
     pub vault: LinuxVault<Random>,
     random: Random,
@@ -45,14 +51,14 @@ pub struct Machine<S = Store<Flash>> {
 
 impl<S: KeyValue> Machine<S> {
     /// These parts, and a new generator.
-    pub fn new(store: S, vault: LinuxVault<Random>) -> Self {
-        Self { store, vault, random: random() }
+    pub fn new(store: S, slots: FirmwareSlots, vault: LinuxVault<Random>) -> Self {
+        Self { store, slots, vault, random: random() }
     }
 
-    /// This store and an empty vault in memory.
+    /// This store, and empty slots and an empty vault in memory.
     pub fn with_store(store: S) -> Result<Self, MachineError> {
         let vault = LinuxVault::in_memory(random(), Injection::Allowed).map_err(MachineError::Entropy)?;
-        Ok(Self::new(store, vault))
+        Ok(Self::new(store, FirmwareSlots::in_memory(), vault))
     }
 }
 
@@ -66,16 +72,19 @@ impl Machine {
         Self::with_store(Store::open(Flash::in_memory()).map_err(|error| failed(&error))?)
     }
 
-    /// The device whose flash is the file `flash`: the vault lies beside it (`.vault`, mode 0600), and what seals that in
-    /// `sealing`, or beside it too (`.seal`, mode 0600). Files that are not there are made.
+    /// The device whose flash is the file `flash`: beside it lie its firmware (`.slots`) and the vault (`.vault`), and what
+    /// seals that in `sealing` or beside it too (`.seal`), each with mode 0600. Files that are not there are made.
     pub fn open(flash: &Path, sealing: Option<&Path>, injection: Injection) -> Result<Self, MachineError> {
         let failed = |why: String| MachineError::Flash { path: flash.to_owned(), why };
         let opened = Flash::open(flash).map_err(|error| failed(error.to_string()))?;
         let store = Store::open(opened).map_err(|error| failed(error.to_string()))?;
+        let slots = flash.with_extension("slots");
+        let slots = FirmwareSlots::open(&slots)
+            .map_err(|error| MachineError::Flash { path: slots, why: error.to_string() })?;
         let beside = flash.with_extension("seal");
         let sealing = SealingKeyFile::open(sealing.unwrap_or(&beside), &mut random())?;
         let vault = LinuxVault::open(&flash.with_extension("vault"), &sealing, random(), injection)?;
-        Ok(Self::new(store, vault))
+        Ok(Self::new(store, slots, vault))
     }
 }
 
@@ -118,5 +127,43 @@ impl<S> Vault for Machine<S> {
 
     fn wipe(&mut self, slot: KeySlot) -> Result<(), VaultError> {
         self.vault.wipe(slot)
+    }
+}
+
+impl<S> Slots for Machine<S> {
+    fn layout(&self) -> Option<SlotLayout> {
+        self.slots.layout()
+    }
+
+    fn read_running(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        self.slots.read_running(offset, bytes)
+    }
+
+    fn read_candidate(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        self.slots.read_candidate(offset, bytes)
+    }
+
+    fn discard(&mut self) -> Result<(), StorageError> {
+        self.slots.discard()
+    }
+
+    fn erase(&mut self, offset: u32) -> Result<(), StorageError> {
+        self.slots.erase(offset)
+    }
+
+    fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError> {
+        self.slots.program(offset, bytes)
+    }
+
+    fn mark(&mut self) -> Result<(), StorageError> {
+        self.slots.mark()
+    }
+
+    fn running(&mut self) -> Result<Running, StorageError> {
+        self.slots.running()
+    }
+
+    fn confirm(&mut self) -> Result<(), StorageError> {
+        self.slots.confirm()
     }
 }

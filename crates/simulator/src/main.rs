@@ -1,28 +1,27 @@
 //! `simulator`: the sensor device on Linux, many of them, and the broker and time server to try them with.
 
+mod arguments;
+
 use anyhow::{Context, Result, bail};
+use arguments::{Listen, Sensing, Timing, TokenArgs, Updates};
 use clap::{Args, Parser, Subcommand};
-use device::Policy;
 use device::provisioning::{Standing, standing};
-use p256::elliptic_curve::sec1::ToSec1Point;
-use p256::pkcs8::DecodePublicKey;
-use protocol::PublicKey;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use simulator::broker::tokens::{Refused, Tokens};
 use simulator::broker::{self, Broker};
 use simulator::fleet::Fleet;
-use simulator::folder::{self, Folder};
+use simulator::folder::{self, Folder, public_key};
 use simulator::life::{self, Outcome};
 use simulator::line::{Line, Place};
 use simulator::machine::Machine;
 use simulator::port::{Port, Report, Stop, Stopper, Summary, stopper};
-use simulator::sensor::Model;
+use simulator::slots::{self, Booted};
 use simulator::time_server::{Behaviour, TimeServer};
 use simulator::vault::{self, Injection};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{Write, stdout};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -66,61 +65,6 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Listen {
-    /// Port to listen on; 0 takes a free one
-    #[arg(long, value_name = "P", default_value_t = 0)]
-    port: u16,
-    /// Address to listen on
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    address: IpAddr,
-}
-
-/// The broker's second door.
-#[derive(Debug, Args)]
-struct TokenArgs {
-    /// Also let in devices that log in with a token, by the public keys in this ledger of sensorctl (registry.jsonl)
-    #[arg(long, value_name = "FILE")]
-    registry: Option<PathBuf>,
-    /// Port for devices with tokens; 0 takes a free one
-    #[arg(long, value_name = "P", default_value_t = 0, requires = "registry")]
-    token_port: u16,
-    /// For whom tokens must be: the host name that devices have in their configuration
-    #[arg(long, value_name = "TEXT", default_value = "localhost", requires = "registry")]
-    audience: String,
-}
-
-/// The session's timing; the defaults are those of the field.
-#[derive(Debug, Args)]
-struct Timing {
-    /// Shortest wait before a new attempt to connect, in milliseconds
-    #[arg(long = "backoff-floor-ms", value_name = "N", default_value_t = Policy::default().backoff_floor_ms)]
-    backoff_floor: u32,
-    /// Longest wait before a new attempt to connect, in milliseconds
-    #[arg(long = "backoff-cap-ms", value_name = "N", default_value_t = Policy::default().backoff_cap_ms)]
-    backoff_cap: u32,
-    /// How long a connection must last before the waits start small again, in milliseconds
-    #[arg(long = "healthy-ms", value_name = "N", default_value_t = Policy::default().healthy_ms)]
-    healthy: u32,
-    /// How long a token is valid, in seconds; a new one is used after 80 % of it
-    #[arg(long = "token-life-s", value_name = "N", default_value_t = Policy::default().token_life_s, value_parser = clap::value_parser!(u32).range(10..=3600))]
-    token_life: u32,
-}
-
-/// How the modelled sensors behave.
-#[derive(Debug, Args)]
-struct Sensing {
-    /// Seed of the modelled sensor: the same seed gives the same values
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    seed: u64,
-    /// Share of measurements that fail, from 0 to 1
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = share)]
-    fault_rate: f64,
-    /// Modelled seconds per real second, so that a day can be watched in minutes
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed)]
-    speed: f64,
-}
-
-#[derive(Debug, Args)]
 struct Run {
     /// Folder of the device: with --line what it keeps itself, else config.json, device.key, device.crt and roots.crt
     /// of `sensorctl device enrol`
@@ -148,6 +92,8 @@ struct Run {
     sensing: Sensing,
     #[command(flatten)]
     timing: Timing,
+    #[command(flatten)]
+    updates: Updates,
 }
 
 #[derive(Debug, Args)]
@@ -171,40 +117,8 @@ struct FleetArgs {
     sensing: Sensing,
     #[command(flatten)]
     timing: Timing,
-}
-
-impl Timing {
-    fn policy(&self) -> Result<Policy> {
-        if self.backoff_floor == 0 || self.backoff_cap < self.backoff_floor {
-            bail!("--backoff-floor-ms must be at least 1 and not above --backoff-cap-ms");
-        }
-        Ok(Policy {
-            backoff_floor_ms: self.backoff_floor,
-            backoff_cap_ms: self.backoff_cap,
-            healthy_ms: self.healthy,
-            token_life_s: self.token_life,
-            ..Policy::default()
-        })
-    }
-}
-
-impl Sensing {
-    fn model(&self, number: u64) -> Model {
-        let seed = self.seed.wrapping_add(number);
-        Model::new(seed).with_fault_rate(self.fault_rate).with_speed(self.speed)
-    }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|share| (0.0..=1.0).contains(share))
-        .ok_or_else(|| "must be from 0 to 1".to_owned())
-}
-
-fn speed(text: &str) -> Result<f64, String> {
-    let fits = |speed: &f64| (0.001..=1e6).contains(speed);
-    text.parse().ok().filter(fits).ok_or_else(|| "must be from 0.001 to 1000000".to_owned())
+    #[command(flatten)]
+    updates: Updates,
 }
 
 fn main() -> ExitCode {
@@ -282,34 +196,39 @@ async fn run_broker(ca: &Path, listen: &Listen, tokens: TokenArgs) -> Result<()>
 }
 
 async fn run(args: Run) -> Result<()> {
-    let policy = args.timing.policy()?;
     let (stop, stopped) = stopper();
     let stop_later = stop_later(stop, args.seconds)?;
     tokio::select! {
         never = stop_later => match never {},
-        done = run_until_stopped(args, policy, stopped) => done,
+        done = run_until_stopped(args, stopped) => done,
     }
 }
 
-async fn run_until_stopped(args: Run, policy: Policy, stop: Stop) -> Result<()> {
+async fn run_until_stopped(args: Run, stop: Stop) -> Result<()> {
+    let (policy, update) = (args.timing.policy()?, args.updates.read()?);
     let path = args.flash.unwrap_or_else(|| args.device.join("flash.bin"));
     let injection = if args.injection { Injection::Allowed } else { Injection::Refused };
     let new_port = || {
         let mut port = Port::new(args.sensing.model(0));
         port.info.policy = policy;
+        update.apply(&mut port);
         port.observer = Box::new(move |report| {
             // A log that nobody reads (a closed pipe) is no reason to stop measuring.
             let _unread = match report {
                 Report::Started { id, boot } => ready(&format!("device id={id} boot={boot}")),
-                Report::Note { .. } | Report::Unusable(_) => line(&report.to_string()),
+                Report::Booted(Booted::Again(_)) => Ok(()),
+                Report::Note { .. } | Report::Unusable(_) | Report::Booted(_) | Report::Restarting { .. } => {
+                    line(&report.to_string())
+                }
                 _ => Ok(()),
             };
         });
         port
     };
     let Some(place) = &args.line else {
-        let folder = Folder::load(&args.device)?;
+        let folder = Folder { powers: update.powers, ..Folder::load(&args.device)? };
         let mut machine = Machine::open(&path, args.sealing_key.as_deref(), Injection::Allowed)?;
+        begin(&mut machine, update.firmware.as_deref())?;
         folder::provision(&mut machine, &folder)?;
         let summary = new_port().run(&mut machine, stop).await?;
         return stopped(&summary);
@@ -317,6 +236,7 @@ async fn run_until_stopped(args: Run, policy: Policy, stop: Stop) -> Result<()> 
     std::fs::create_dir_all(&args.device)
         .with_context(|| format!("cannot make {}", args.device.display()))?;
     let mut machine = Machine::open(&path, args.sealing_key.as_deref(), injection)?;
+    begin(&mut machine, update.firmware.as_deref())?;
     let factory = args.factory_key.as_deref().context("--line needs --factory-key")?;
     let about = life::about(public_key(factory)?, args.injection);
     let mut serial = Line::open(place).with_context(|| format!("cannot open the line {place:?}"))?;
@@ -336,6 +256,12 @@ async fn run_until_stopped(args: Run, policy: Policy, stop: Stop) -> Result<()> 
     }
 }
 
+/// Gives a new device its first firmware.
+fn begin(machine: &mut Machine, firmware: Option<&[u8]>) -> Result<()> {
+    machine.slots.begin_with(firmware.unwrap_or(&slots::factory()))?;
+    Ok(())
+}
+
 fn stopped(summary: &Summary) -> Result<()> {
     let state = &summary.state;
     line(&format!(
@@ -344,17 +270,12 @@ fn stopped(summary: &Summary) -> Result<()> {
     ))
 }
 
-/// A public key: `SubjectPublicKeyInfo` in PEM.
-fn public_key(path: &Path) -> Result<PublicKey> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let key = p256::PublicKey::from_public_key_pem(&text)
-        .map_err(|error| anyhow::anyhow!("{} holds no P-256 public key in PEM: {error}", path.display()))?;
-    Ok(PublicKey::new(key.to_sec1_point(false).as_bytes())?)
-}
-
 async fn run_fleet(args: FleetArgs) -> Result<()> {
     let mut fleet = Fleet::load(&args.devices)?;
     fleet.policy = args.timing.policy()?;
+    let update = args.updates.read()?;
+    (fleet.image_key, fleet.firmware, fleet.pace) = (update.image_key, update.firmware, update.pace);
+    fleet.set_powers(update.powers);
     fleet.flash_dir = args.flash_dir;
     fleet.starts_per_second = args.starts_per_second;
     fleet.progress = Some(Box::new(|progress| eprintln!("{progress}")));

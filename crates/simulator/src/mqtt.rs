@@ -28,8 +28,8 @@ pub const INCOMING_MAX: usize = 8 * 1024;
 /// Largest MQTT packet that is sent, in bytes: the longest payload, its topic and 16 bytes of headers.
 pub const OUTGOING_MAX: usize = BATCH_BYTES_MAX + TOPIC_MAX + 16;
 
-/// Requests that wait for the socket: twice what the device has on its way at once.
-const REQUESTS_MAX: usize = 16;
+/// Requests that wait for the socket: twice what the device has on its way at once, messages and blocks of an update.
+const REQUESTS_MAX: usize = 32;
 
 /// Events that wait for the device.
 const EVENTS_MAX: usize = 16;
@@ -151,7 +151,7 @@ impl Link {
         let (out, events) = mpsc::channel(EVENTS_MAX);
         let address = (target.host.clone(), target.port);
         let task = tokio::spawn(async move {
-            let mut talk = Talk { event_loop, sent, in_flight: HashMap::new(), out };
+            let mut talk = Talk { event_loop, sent, in_flight: HashMap::new(), subscribed: false, out };
             if let Err(failure) = talk.run(address).await {
                 // Where nobody listens any more, nobody wants to know.
                 let _dropped = talk.out.send(LinkEvent::Failed(failure)).await;
@@ -165,10 +165,21 @@ impl Link {
         self.events.recv().await
     }
 
-    /// Subscribes to `topics` with QoS 1.
+    /// Subscribes to `topics` with QoS 1; [`LinkEvent::Subscribed`] will tell. Once for each connection, before anything is
+    /// fetched.
     pub fn subscribe(&self, topics: impl IntoIterator<Item = String>) -> Result<(), Failure> {
         let filters = topics.into_iter().map(|topic| SubscribeFilter::new(topic, QoS::AtLeastOnce));
         queued(self.client.try_subscribe_many(filters))
+    }
+
+    /// Subscribes to one more topic with QoS 1; nothing tells of the answer.
+    pub fn fetch(&self, topic: &str) -> Result<(), Failure> {
+        queued(self.client.try_subscribe(topic, QoS::AtLeastOnce))
+    }
+
+    /// Ends such a subscription; nothing tells of the answer.
+    pub fn release(&self, topic: &str) -> Result<(), Failure> {
+        queued(self.client.try_unsubscribe(topic))
     }
 
     /// Publishes with QoS 1; [`LinkEvent::Acknowledged`] will carry `token`.
@@ -205,6 +216,8 @@ struct Talk {
     event_loop: EventLoop,
     sent: mpsc::UnboundedReceiver<u16>,
     in_flight: HashMap<u16, u16>,
+    /// SUBACK for the topics that the device lives by has come: the brokers answer in order, and what follows is of fetches.
+    subscribed: bool,
     out: mpsc::Sender<LinkEvent>,
 }
 
@@ -221,7 +234,8 @@ impl Talk {
                     let handshake_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
                     Some(LinkEvent::Connected { handshake_ms })
                 }
-                Event::Incoming(Packet::SubAck(ack)) => {
+                Event::Incoming(Packet::SubAck(ack)) if !self.subscribed => {
+                    self.subscribed = true;
                     let granted = ack.return_codes.iter().all(|code| *code != SubscribeReasonCode::Failure);
                     Some(LinkEvent::Subscribed { granted })
                 }

@@ -176,6 +176,29 @@ fn a_fleet_reports_every_sample_as_json() {
     assert!(json["failures"].as_object().unwrap().is_empty(), "{json}");
 }
 
+#[test]
+fn a_device_keeps_its_firmware_beside_its_flash_and_says_which_it_is() {
+    let site = Site::new();
+    let folder = site.enrol("dev-1");
+    let first = site.folder.path().join("first.bin");
+    std::fs::write(&first, simulator::slots::factory()).unwrap();
+    Serving::start(run(&folder).arg("--firmware").arg(&first)).terminate();
+    let slots = std::fs::read(folder.join("flash.slots")).unwrap();
+    assert!(slots.starts_with(&simulator::slots::factory()));
+    // It has one: another first image is not looked at.
+    std::fs::write(&first, "none").unwrap();
+    Serving::start(run(&folder).arg("--firmware").arg(&first)).terminate();
+    assert_eq!(std::fs::read(folder.join("flash.slots")).unwrap(), slots);
+
+    let folder = site.enrol("dev-2");
+    let said = refused(run(&folder).arg("--firmware").arg(&first));
+    assert!(said.contains("first firmware image") && said.contains("shorter"), "{said}");
+    let said = refused(run(&folder).arg("--image-key").arg(&first));
+    assert!(said.contains("first.bin") && said.contains("public key"), "{said}");
+    let said = refused(run(&folder).args(["--trial-ms", "5000", "--trial-deadline-ms", "5000"]));
+    assert!(said.contains("--trial-deadline-ms must be more"), "{said}");
+}
+
 fn refused(command: &mut Command) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     assert!(!status.success());

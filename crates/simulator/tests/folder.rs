@@ -3,7 +3,7 @@
 mod support;
 
 use device::{config, provisioning};
-use simulator::folder::{Folder, ProvisionError, provision};
+use simulator::folder::{Folder, Powers, ProvisionError, provision};
 use simulator::machine::Machine;
 use support::{Authority, configuration};
 
@@ -11,7 +11,11 @@ fn folder(authority: &Authority, id: &str, number: u32) -> Folder {
     let time = "127.0.0.1:123".parse().unwrap();
     let mut draft = configuration(id, "localhost", 8_883, &[time]).draft();
     draft.number = number;
-    Folder { configuration: draft.check().unwrap(), credentials: authority.credentials(id) }
+    Folder {
+        configuration: draft.check().unwrap(),
+        credentials: authority.credentials(id),
+        powers: Powers::default(),
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Devices in the fleet
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     devices: u32,
+    /// Devices in the fleet whose firmware is updated
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(50..=5_000))]
+    updated: u32,
     /// Seconds for each measurement of the fleet
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=3_600))]
     seconds: u32,
@@ -34,7 +37,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     println!("\n## Bytes on the wire per sample\n");
     wire(&programs)?;
     println!("\n## Devices per core\n");
-    fleet(&programs, arguments)
+    fleet(&programs, arguments)?;
+    println!("\n## Firmware of a fleet\n");
+    update(arguments.updated)
 }
 
 /// A TCP proxy that counts what passes, in both directions.
@@ -179,4 +184,14 @@ fn fleet(programs: &Path, arguments: &Arguments) -> Result<()> {
     }
     println!("resident memory: {:.0} KiB per device", number(&device, "memory_kib_per_device")?);
     Ok(())
+}
+
+/// A staged roll-out to a fleet, and a bad release that stops: the test of the same, with more devices and its figures shown.
+fn update(devices: u32) -> Result<()> {
+    if !process::is_installed("mosquitto") {
+        process::install(&["mosquitto"])?;
+    }
+    let mut test =
+        process::cargo(&["test", "--release", "--quiet", "--package", "endtoend", "--test", "update_fleet"]);
+    process::run(test.args(["--", "--nocapture"]).env("ENDTOEND_FLEET", devices.to_string()))
 }

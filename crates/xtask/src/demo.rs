@@ -1,5 +1,6 @@
 //! The device on this machine: a test authority, a time server, a broker, a registration authority, a blank device that is
-//! provisioned over its serial line, and the operator's view, each a program of its own, as they would be in the field.
+//! provisioned over its serial line, a release of its firmware, and the operator's view, each a program of its own, as they would
+//! be in the field.
 
 use crate::process::{self, Server};
 use anyhow::{Context, Result, bail};
@@ -38,6 +39,17 @@ const RECONNECT_MS: &str = "2000";
 /// How long a program may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long new firmware must be healthy before it stays, in milliseconds: two minutes in the field.
+const TRIAL_MS: &str = "3000";
+
+/// Seconds after the device's start until the release is published, and the least that the demo must last to show it.
+const RELEASE_AFTER: Duration = Duration::from_secs(7);
+const RELEASE_SECONDS: u32 = 25;
+
+/// Version of the release, newer than the one that this program is, and the bytes of its image's body.
+const RELEASE: &str = "0.2.0";
+const RELEASE_BYTES: usize = 64 * 1024;
+
 /// Modelled seconds per second: a day passes in a quarter of an hour.
 const SPEED: &str = "100";
 
@@ -71,6 +83,9 @@ impl World {
         let mut init = program("sensorctl");
         init.args(["authority", "init", "--out"]).arg(&authority).stdout(Stdio::null());
         process::run(&mut init)?;
+        let mut key = program("sensorctl");
+        key.args(["firmware", "key", "--out"]).arg(folder.join("image-key")).stdout(Stdio::null());
+        process::run(&mut key)?;
         let time_server = Server::start(
             program("simulator").args(["time-server", "--port", "0"]).stderr(log("time-server.log")?),
         )?;
@@ -136,6 +151,7 @@ impl World {
         run.args(["run", "--speed", SPEED, "--backoff-cap-ms", RECONNECT_MS, "--device"])
             .arg(self.folder("dev-1"));
         run.args(["--line", &line, "--factory-key"]).arg(self.folder("authority").join("factory.pub"));
+        run.args(["--trial-ms", TRIAL_MS, "--image-key"]).arg(self.folder("image-key").join("image.pub"));
         let device = Server::background(run.stdout(log.try_clone()?).stderr(log))?;
         let blank = || self.device_log().contains("ready blank device");
         let deadline = Instant::now() + START_TIMEOUT;
@@ -151,11 +167,39 @@ impl World {
         provision.args(["--port", &self.broker.port.to_string()]);
         provision.args(["--time-server", &format!("127.0.0.1:{}", self.time_server.port)]);
         provision.args(["--sample-period-ms", &sample_ms, "--report-period-ms", &report_ms]);
+        provision.args(["--update-spread-s", "0"]);
         provision.arg("--ca").arg(self.folder("ca")).arg("--authority").arg(self.folder("authority"));
         provision.arg("--registry").arg(self.folder("registry.jsonl"));
         let log = std::fs::File::create(self.folder("provision.log"))?;
         process::run(provision.stdout(log.try_clone()?).stderr(log))?;
         Ok(device)
+    }
+
+    /// Makes a release of new firmware and publishes it; who publishes notes in a file what comes of it.
+    pub fn release(&self) -> Result<Server> {
+        let (body, image) = (self.folder("firmware-body"), self.folder("firmware.bin"));
+        // Something that a device could run, as far as anybody here can tell.
+        std::fs::write(&body, format!("firmware {RELEASE}\n").repeat(RELEASE_BYTES / 15))?;
+        let log = std::fs::File::create(self.folder("firmware.log"))?;
+        let sensorctl = || -> Result<Command> {
+            let mut command = self.program("sensorctl");
+            command.arg("firmware").stdout(log.try_clone()?).stderr(log.try_clone()?);
+            Ok(command)
+        };
+        let mut make = sensorctl()?;
+        make.args(["image", "--version", RELEASE, "--board", "linux", "--body"]).arg(&body);
+        make.arg("--key").arg(self.folder("image-key")).arg("--out").arg(&image);
+        process::run(&mut make)?;
+        let mut sign = sensorctl()?;
+        sign.args(["sign", "--board", "linux", "--image"]).arg(&image);
+        sign.arg("--authority").arg(self.folder("authority")).arg("--out").arg(self.folder("release"));
+        process::run(sign.arg("--image-key").arg(self.folder("image-key").join("image.pub")))?;
+        let mut publish = sensorctl()?;
+        publish.args(["publish", "--share", "100", "--host", "localhost"]);
+        publish.args(["--port", &self.broker.port.to_string(), "--release"]).arg(self.folder("release"));
+        publish.arg("--authority").arg(self.folder("authority")).arg("--ca").arg(self.folder("ca"));
+        publish.arg("--registry").arg(self.folder("registry.jsonl"));
+        Server::background(&mut publish)
     }
 
     /// The operator's view, not started yet.
@@ -195,7 +239,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let outcome = if arguments.json {
         summary(&world, &mut watch).map(|text| println!("{text}"))
     } else {
-        show(&world, &mut watch)
+        let released = arguments.forever || arguments.seconds >= RELEASE_SECONDS;
+        show(&world, &mut watch, released)
     };
     if outcome.is_err() {
         eprintln!("what the device noted:\n{}", world.device_log());
@@ -215,13 +260,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// How long the view gets to subscribe before the device says hello.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-fn show(world: &World, watch: &mut Command) -> Result<()> {
+fn show(world: &World, watch: &mut Command, released: bool) -> Result<()> {
     let text = process::words(watch);
     let mut view = watch.spawn().with_context(|| format!("`{text}` cannot be started"))?;
     std::thread::sleep(HEAD_START);
     let device = world.device();
+    let release = if released && device.is_ok() {
+        std::thread::sleep(RELEASE_AFTER);
+        Some(world.release())
+    } else {
+        None
+    };
     let status = view.wait()?;
     drop(device?);
+    drop(release.transpose()?);
     if status.success() { Ok(()) } else { bail!("`{text}` ended with {status}") }
 }
 

@@ -2,9 +2,11 @@
 //! words to the person; every piece of work is a program of its own.
 
 mod bench;
+mod cuts;
 mod demo;
 mod fuzz;
 mod process;
+mod record;
 mod size;
 mod suite;
 mod toolchain;
@@ -31,6 +33,10 @@ enum Task {
     Size,
     /// Measure against references: flash and RAM, bytes per sample on the wire, devices per core
     Bench(bench::Arguments),
+    /// Cut the power of the virtual board at every flash operation of an update, and see that it always comes back
+    Cuts(cuts::Arguments),
+    /// Run the virtual board with every flash operation noted, until the standard input ends: for cuts --log
+    Record(record::Arguments),
     /// Fuzz every parser of outside bytes (needs cargo-fuzz and a nightly compiler)
     Fuzz(fuzz::Arguments),
 }
@@ -51,6 +57,8 @@ fn run(task: &Task) -> Result<()> {
         Task::Test(arguments) => suite::run(arguments),
         Task::Size => size::run().and_then(|()| size::parts()),
         Task::Bench(arguments) => bench::run(arguments),
+        Task::Cuts(arguments) => cuts::run(arguments),
+        Task::Record(arguments) => record::run(arguments),
         Task::Fuzz(arguments) => fuzz::run(arguments),
     }
 }

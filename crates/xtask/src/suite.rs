@@ -4,9 +4,9 @@
 use crate::process::{self, is_installed};
 use crate::size::TARGET;
 use crate::toolchain::Toolchain;
-use crate::{demo, size};
+use crate::{cuts, demo, size};
 use anyhow::{Context, Result, bail, ensure};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ enum Outcome {
 
 type Step = (&'static str, fn() -> Result<Outcome>);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("packages", packages),
     ("format", format),
     ("lints", lints),
@@ -37,6 +37,7 @@ const STEPS: [Step; 10] = [
     ("tree", tree),
     ("demo", demo_runs),
     ("zephyr", zephyr),
+    ("board", board),
 ];
 
 /// Runs the steps and says how each ended.
@@ -247,7 +248,7 @@ fn demo_runs() -> Result<Outcome> {
 }
 
 /// Where a Zephyr workspace is: `ZEPHYR_BASE`, or `~/zephyrproject/zephyr`.
-fn zephyr_base() -> Option<PathBuf> {
+pub fn zephyr_base() -> Option<PathBuf> {
     let named = std::env::var_os("ZEPHYR_BASE").map(PathBuf::from);
     let usual = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join("zephyrproject/zephyr"));
     named.or_else(usual).filter(|base| base.join("VERSION").exists())
@@ -269,26 +270,71 @@ fn zephyr() -> Result<Outcome> {
         modules.success(),
         "the firmware's tests need two Python packages: pip install cryptography pytest"
     );
+    twister(
+        &base,
+        &Twister {
+            platform: "native_sim/native/64",
+            target: "x86_64-unknown-none",
+            variant: "host",
+            suites: "tests",
+            outdir: "twister",
+        },
+    )
+}
+
+/// What Zephyr's test runner is to run.
+struct Twister {
+    /// The board.
+    platform: &'static str,
+    /// Its processor, as rustc has it.
+    target: &'static str,
+    /// Zephyr's name of a compiler, where the environment names none.
+    variant: &'static str,
+    /// The folder with the suites.
+    suites: &'static str,
+    /// Where it builds, in cargo's target folder.
+    outdir: &'static str,
+}
+
+fn twister(base: &Path, run: &Twister) -> Result<Outcome> {
     // The firmware's tests run them beside it.
-    let programs = process::build(&["simulator", "sensorctl"], false)?;
-    let toolchain = Toolchain::for_target("x86_64-unknown-none")?;
+    let programs = process::build(&["simulator", "sensorctl", "xtask"], false)?;
+    let toolchain = Toolchain::for_target(run.target)?;
     let mut twister = Command::new("west");
-    twister.args([
-        "twister",
-        "--platform",
-        "native_sim/native/64",
-        "--jobs",
-        "2",
-        "--inline-logs",
-        "--testsuite-root",
-    ]);
-    twister.arg(process::root().join("tests")).arg("--outdir").arg(process::target().join("twister"));
+    twister.args(["twister", "--platform", run.platform, "--jobs", "2", "--inline-logs", "--testsuite-root"]);
+    twister.arg(process::root().join(run.suites)).arg("--outdir").arg(process::target().join(run.outdir));
     twister.env("SENSOR_PROGRAMS", &programs);
-    twister.envs(toolchain.environment()?).env("ZEPHYR_BASE", &base).current_dir(&base);
+    twister.envs(toolchain.environment()?).env("ZEPHYR_BASE", base).current_dir(base);
     if std::env::var_os("ZEPHYR_TOOLCHAIN_VARIANT").is_none() {
-        twister.env("ZEPHYR_TOOLCHAIN_VARIANT", "host");
+        twister.env("ZEPHYR_TOOLCHAIN_VARIANT", run.variant).env("GNUARMEMB_TOOLCHAIN_PATH", "/usr");
     }
     passed(&mut twister)
+}
+
+/// The real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
+/// firmware on it, updated by its service, with power cuts in the download (`tests/board`).
+fn board() -> Result<Outcome> {
+    let Some(base) = zephyr_base() else {
+        return Ok(Outcome::Skipped("no Zephyr workspace to build the board in".into()));
+    };
+    if !is_installed("qemu-system-arm") {
+        process::install(&["qemu-system-arm"])?;
+    }
+    let builds = cuts::builds(None)?;
+    let mut tests = process::cargo(&["test", "--package", "virtualboard", "--test", "board", "--"]);
+    // Two QEMUs at once.
+    tests.args(["--ignored", "--test-threads", "2"]).env(virtualboard::builds::VARIABLE, builds.folder());
+    process::run(&mut tests)?;
+    twister(
+        &base,
+        &Twister {
+            platform: "mps2/an385",
+            target: "thumbv7m-none-eabi",
+            variant: "gnuarmemb",
+            suites: "tests/board",
+            outdir: "twister-board",
+        },
+    )
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //! confirmed time and the samples that were not delivered. Owns their form in the store. R-DATA-INTACT, R-TIME.
 
 use super::{Device, Life, TIME_STORE_PERIOD_MS};
-use crate::platform::{Key, Platform, StorageError, Uptime};
+use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
 use crate::telemetry::Ring;
 use core::borrow::BorrowMut;
 use protocol::PreviousBoot;
 use protocol::hello::{PREVIOUS_BYTES_MAX, PreviousBoots};
 
-impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
+impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// Stores the confirmed time, now and then.
     pub(super) fn store_time(&mut self, now: Uptime) {
         if self.time_stored.is_none_or(|last| now.since(last) >= TIME_STORE_PERIOD_MS)
@@ -38,6 +38,8 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
         self.life = Life::Stopping;
         self.session.close();
         self.telemetry.disconnected();
+        self.update.stopping(now, &mut self.platform);
+        self.update_settled();
         let kept = self.keep_samples();
         self.stored(kept);
         if let Some(floor) = self.clock.floor(now) {

@@ -3,7 +3,7 @@
 
 use super::{Device, STATE_PERIOD_MS};
 use crate::outbox::Kind;
-use crate::platform::{Key, Platform, StorageError, Uptime};
+use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
 use crate::telemetry::Ring;
 use core::borrow::BorrowMut;
 use protocol::Channel;
@@ -11,7 +11,7 @@ use protocol::Channel;
 /// How long a batch in flash that cannot be read now is left alone, in milliseconds.
 const BACKLOG_RETRY_MS: u64 = 10_000;
 
-impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
+impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// The next message, in the buffer: hello first, then the state, then what former boots left, then telemetry.
     pub(super) fn poll_message(&mut self, now: Uptime) -> Option<(u16, Channel, usize)> {
         if core::mem::take(&mut self.hello_due) {
@@ -26,6 +26,9 @@ impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
             return Some((self.outbox.send(Kind::State, now), Channel::State, len));
         }
         if let Some(message) = self.poll_identity(now) {
+            return Some(message);
+        }
+        if let Some(message) = self.poll_firmware_state(now) {
             return Some(message);
         }
         while let Some(slot) = self.backlog.head()

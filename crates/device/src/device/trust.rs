@@ -6,7 +6,7 @@ use crate::identity::{Credentials, Effect, IdentityError};
 use crate::interface::{Command, End, Event};
 use crate::note::Note;
 use crate::outbox::Kind;
-use crate::platform::{Platform, Uptime};
+use crate::platform::{Platform, Slots, Uptime};
 use crate::session::Request;
 use crate::telemetry::Ring;
 use crate::vault;
@@ -35,13 +35,16 @@ impl fmt::Debug for Token {
     }
 }
 
-impl<P: Platform, R: BorrowMut<Ring>> Device<P, R> {
+impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     fn time(&self, now: Uptime) -> EpochMillis {
         self.clock.time(now).unwrap_or(EpochMillis(0))
     }
 
     /// A message on one of the topics subscribed to.
     pub(super) fn message(&mut self, now: Uptime, text: &str, payload: &[u8]) {
+        if self.firmware_message(now, text, payload) {
+            return;
+        }
         let Some(Topic { channel, .. }) =
             Topic::decode(text).filter(|topic| topic.device == *self.identity.id())
         else {

@@ -9,7 +9,7 @@ use super::{Effect, Identity};
 use crate::interface::End;
 use crate::platform::{Key, Platform, Uptime};
 use protocol::document::{
-    Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, Retirement, RootList,
+    Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, Retirement, Rollout, RootList,
     RotateCommand,
 };
 use protocol::signed::{Document, Envelope, Verified};
@@ -60,6 +60,21 @@ impl Identity {
             (Channel::Command, ContentType::Retirement) => self.retirement(&envelope, platform),
             _ => Err(Refusal::ContentType),
         }
+    }
+
+    /// Proves that a rollout is the configuration authority's and for this device; who has proven it.
+    pub(crate) fn rollout(&self, payload: &[u8]) -> Result<(Rollout, KeyId), Refusal> {
+        let envelope = Envelope::decode(payload)?;
+        if envelope.content_type() != ContentType::Rollout {
+            return Err(Refusal::ContentType);
+        }
+        let signer = envelope.signer();
+        Ok((self.verify::<Rollout>(&envelope)?.into_inner(), signer))
+    }
+
+    /// The key of a power.
+    pub(crate) const fn authority(&self, power: Power) -> Option<&PublicKey> {
+        self.record.authority(power)
     }
 
     fn verify<'b, T: Document<'b>>(&self, envelope: &Envelope<'b>) -> Result<Verified<T>, Refusal> {
@@ -204,7 +219,7 @@ impl Identity {
     }
 }
 
-const fn newer(number: u32, last: u32) -> Result<(), Refusal> {
+pub(crate) const fn newer(number: u32, last: u32) -> Result<(), Refusal> {
     if number > last {
         Ok(())
     } else if number == last {

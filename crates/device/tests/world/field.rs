@@ -7,7 +7,7 @@ use super::vault::public;
 use super::{BUILD, boot_info, sntp_answer};
 use device::clock::sntp::PACKET_LEN;
 use device::identity::{Credentials, ROOTS_BYTES_MAX};
-use device::{Command, Device, Event, KeySlot, Note, Platform, Policy, StartError, Uptime};
+use device::{Command, Device, Event, KeySlot, Note, Platform, Policy, Slots, StartError, Uptime};
 use protocol::config::Authentication;
 use protocol::document::{Audience, End, KeyUse};
 use protocol::signed::Envelope;
@@ -40,7 +40,7 @@ pub struct Attempt {
 /// Whether the service takes a connection with these credentials.
 pub type Door = Box<dyn FnMut(Credentials) -> bool>;
 
-pub struct Field<P: Platform> {
+pub struct Field<P: Platform + Slots> {
     pub device: Option<Device<P>>,
     pub service: Service,
     pub policy: Policy,
@@ -72,7 +72,7 @@ pub struct Field<P: Platform> {
     unacknowledged: Vec<u16>,
 }
 
-impl<P: Platform> Field<P> {
+impl<P: Platform + Slots> Field<P> {
     /// A device on a platform that is provisioned, not started yet.
     pub fn new(service: Service) -> Self {
         Self {
@@ -281,7 +281,10 @@ impl<P: Platform> Field<P> {
         let now = self.uptime();
         assert!(self.link.is_some(), "publishes without a connection");
         let channel = Topic::decode(text).unwrap().channel;
-        assert_eq!(retain, matches!(channel, Channel::State | Channel::IdentityState));
+        assert_eq!(
+            retain,
+            matches!(channel, Channel::State | Channel::IdentityState | Channel::FirmwareState)
+        );
         match channel {
             Channel::IdentityState => self.states.push(IdentityState::decode(payload).unwrap()),
             Channel::State => self.reports.push(State::decode(payload).unwrap()),
@@ -407,7 +410,11 @@ impl From<Command<'_>> for Act {
                 assert!(time >= BUILD);
                 Self::Other
             }
-            Command::Sample | Command::Stopped => Self::Other,
+            Command::Sample
+            | Command::Stopped
+            | Command::Fetch(_)
+            | Command::Release(_)
+            | Command::Restart => Self::Other,
         }
     }
 }

@@ -4,20 +4,25 @@
 
 pub mod factory;
 pub mod field;
+pub mod release;
 pub mod service;
+pub mod site;
+pub mod slots;
 pub mod vault;
 
 use device::clock::sntp::PACKET_LEN;
 use device::platform::BACKLOG_SLOTS;
 use device::provisioning::{Development, adopt};
 use device::{
-    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeyValue, Policy, StorageError, Uptime,
+    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeyValue, Pace, Policy, Product,
+    StorageError, Uptime,
 };
 use fastrand::Rng;
 use protocol::config::{CONFIGURATION_BYTES_MAX, Draft};
+use protocol::document::Power;
 use protocol::{
-    Batch, Channel, DeviceId, EpochMillis, Failure, Hello, IdentityState, Measurement, ResetCause,
-    SensorFault, State, Topic,
+    Batch, Channel, DeviceId, EpochMillis, Failure, FirmwareState, Hello, IdentityState, Measurement,
+    ResetCause, SensorFault, State, Topic, Uuid,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -46,6 +51,8 @@ pub struct Platform {
     pub vault_calls: Rc<Cell<Option<u32>>>,
     /// After how many changes of the store one fails.
     pub store_calls: Rc<Cell<Option<u32>>>,
+    /// The two places for firmware.
+    pub slots: Rc<RefCell<slots::Memory>>,
 }
 
 impl KeyValue for Platform {
@@ -92,7 +99,16 @@ impl Entropy for Platform {
 
 impl Platform {
     pub fn seeded(seed: u64) -> Self {
-        let (store, keys) = adopted().clone();
+        Self::adopted(seed, false)
+    }
+
+    /// One that the authorities have power over.
+    pub fn governed(seed: u64) -> Self {
+        Self::adopted(seed, true)
+    }
+
+    fn adopted(seed: u64, authorities: bool) -> Self {
+        let (store, keys) = adopted(authorities).clone();
         let platform = Self { rng: Rc::new(RefCell::new(Rng::with_seed(seed))), ..Self::default() };
         *platform.store.borrow_mut() = store;
         *platform.keys.borrow_mut() = keys;
@@ -125,10 +141,15 @@ impl Platform {
     }
 }
 
-/// What a development device holds: the same for all, because making it costs more than a short life.
-fn adopted() -> &'static (HashMap<Key, Vec<u8>>, vault::Keys) {
-    static ADOPTED: OnceLock<(HashMap<Key, Vec<u8>>, vault::Keys)> = OnceLock::new();
-    ADOPTED.get_or_init(|| {
+/// Store and vault.
+type Holdings = (HashMap<Key, Vec<u8>>, vault::Keys);
+
+/// What a development device holds: the same for all, because making it costs more than a short life. With or without
+/// authorities.
+fn adopted(authorities: bool) -> &'static Holdings {
+    static ADOPTED: [OnceLock<Holdings>; 2] = [OnceLock::new(), OnceLock::new()];
+    let power = |power| authorities.then(|| vault::public(&service::key_of(power)));
+    ADOPTED[usize::from(authorities)].get_or_init(|| {
         let mut platform = Platform::blank(0);
         platform.configure(|_| {});
         let configuration = device::config::load(&mut platform).unwrap();
@@ -140,6 +161,8 @@ fn adopted() -> &'static (HashMap<Key, Vec<u8>>, vault::Keys) {
             roots: service::certificates(&[&service.ca.root]),
             configuration: &configuration,
             tls: &tls,
+            firmware: power(Power::Firmware),
+            configuration_key: power(Power::Configuration),
         };
         adopt(&mut platform, &development).unwrap();
         (platform.store.take(), platform.keys.take())
@@ -153,7 +176,14 @@ pub fn boot_info(policy: Policy) -> BootInfo {
         reset: ResetCause::PowerOn,
         build: BUILD,
         policy,
+        product: product(),
+        pace: Pace::default(),
     }
+}
+
+/// What the devices of all tests are.
+pub fn product() -> Product {
+    Product { vendor: Uuid([0x5e; 16]), class: Uuid([0xc1; 16]), image_key: None }
 }
 
 /// What an honest time server answers to `request` at `time`.
@@ -227,6 +257,9 @@ impl Ledger {
             }
             Channel::IdentityState => {
                 IdentityState::decode(payload).unwrap();
+            }
+            Channel::FirmwareState => {
+                FirmwareState::decode(payload).unwrap();
             }
             Channel::IdentityRequest
             | Channel::ConfigDesired
@@ -472,7 +505,7 @@ impl World {
             }
             Act::Subscribe(topics) => {
                 assert!(self.link.is_some());
-                assert!(topics.iter().all(|topic| topic.starts_with("device/dev-1/")));
+                assert!(topics[..2].iter().all(|topic| topic.starts_with("device/dev-1/")));
                 self.later(50, Arrival::Subscribed);
                 self.later(20_000, Arrival::Alive);
             }
@@ -526,7 +559,7 @@ enum Act {
     Query([u8; PACKET_LEN]),
     SetClock(EpochMillis),
     Connect,
-    Subscribe([String; 2]),
+    Subscribe([String; 3]),
     Publish(u16, String, Vec<u8>, bool),
     Disconnect,
     Sample,
@@ -548,6 +581,8 @@ impl From<Command<'_>> for Act {
             Command::Sample => Self::Sample,
             Command::Log(note) => Self::Log(note.to_string()),
             Command::Stopped => Self::Stopped,
+            Command::Fetch(topic) | Command::Release(topic) => panic!("nobody announced firmware: {topic}"),
+            Command::Restart => panic!("nobody announced firmware"),
             Command::Retired(end) => panic!("nobody ended this life: {end:?}"),
         }
     }

@@ -4,7 +4,10 @@
 use crate::world::vault::{public, sign};
 use device::vault::Statement;
 use device::vault::partition::{ENTRY_BYTES_MAX, Partition, Rewrite};
-use device::{Entropy, EntropyError, Key, KeySlot, KeyValue, StorageError, Vault, VaultError};
+use device::{
+    Entropy, EntropyError, Key, KeySlot, KeyValue, Running, SlotLayout, Slots, StorageError, Vault,
+    VaultError,
+};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use fastrand::Rng;
 use norflash::{Cut, Flash, FlashError, Store};
@@ -262,5 +265,44 @@ impl Vault for Platform {
         self.vault.remove(uid(slot, KeyUse::Identity))?;
         self.vault.remove(uid(slot, KeyUse::Tls))?;
         Ok(())
+    }
+}
+
+/// This device cannot be updated.
+impl Slots for Platform {
+    fn layout(&self) -> Option<SlotLayout> {
+        None
+    }
+
+    fn read_running(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn read_candidate(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn discard(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn erase(&mut self, _: u32) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn program(&mut self, _: u32, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn mark(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
+    }
+
+    fn running(&mut self) -> Result<Running, StorageError> {
+        Ok(Running::Confirmed)
+    }
+
+    fn confirm(&mut self) -> Result<(), StorageError> {
+        Err(StorageError::Medium)
     }
 }

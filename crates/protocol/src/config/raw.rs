@@ -3,7 +3,8 @@
 
 use super::{
     Authentication, Configuration, ConfigurationError, Draft, FieldFault, FieldName, KEEP_ALIVE, NUMBER,
-    PORT, REPORT_PERIOD, SAMPLE_PERIOD, SNTP_PORT, TIME_SERVERS_MAX,
+    PORT, REPORT_PERIOD, SAMPLE_PERIOD, SNTP_PORT, TIME_SERVERS_MAX, UPDATE_DEADLINE, UPDATE_LENGTH,
+    UPDATE_SPREAD, UPDATE_START,
 };
 use crate::endpoint::check_host;
 use crate::{DeviceId, Endpoint, PROTOCOL_VERSION};
@@ -24,6 +25,10 @@ pub(super) struct Raw<'a> {
     time_servers: Vec<&'a str, { TIME_SERVERS_MAX + 1 }>,
     sample_period_ms: u64,
     report_period_ms: u64,
+    update_start_min: u64,
+    update_length_min: u64,
+    update_deadline_h: u64,
+    update_spread_s: u64,
 }
 
 impl Raw<'_> {
@@ -49,6 +54,10 @@ impl Raw<'_> {
             time_servers,
             sample_period_ms: SAMPLE_PERIOD.check(self.sample_period_ms)?,
             report_period_ms: REPORT_PERIOD.check(self.report_period_ms)?,
+            update_start_min: UPDATE_START.check(self.update_start_min)?,
+            update_length_min: UPDATE_LENGTH.check(self.update_length_min)?,
+            update_deadline_h: UPDATE_DEADLINE.check(self.update_deadline_h)?,
+            update_spread_s: UPDATE_SPREAD.check(self.update_spread_s)?,
         }
         .check()
     }
@@ -102,6 +111,8 @@ impl<'de> Visitor<'de> for RawVisitor<'_> {
         let (mut v, mut number, mut id, mut host, mut port) = (None, None, None, None, None);
         let (mut keep_alive_s, mut auth, mut time_servers, mut sample_period_ms, mut report_period_ms) =
             (None, None, None, None, None);
+        let (mut update_start_min, mut update_length_min, mut update_deadline_h, mut update_spread_s) =
+            (None, None, None, None);
         let mut last = None;
         loop {
             let name = match (map.next_key::<&str>(), last) {
@@ -121,6 +132,10 @@ impl<'de> Visitor<'de> for RawVisitor<'_> {
                 "time_servers" => self.field(&mut map, name, &mut time_servers)?,
                 "sample_period_ms" => self.field(&mut map, name, &mut sample_period_ms)?,
                 "report_period_ms" => self.field(&mut map, name, &mut report_period_ms)?,
+                "update_start_min" => self.field(&mut map, name, &mut update_start_min)?,
+                "update_length_min" => self.field(&mut map, name, &mut update_length_min)?,
+                "update_deadline_h" => self.field(&mut map, name, &mut update_deadline_h)?,
+                "update_spread_s" => self.field(&mut map, name, &mut update_spread_s)?,
                 other => return Err(self.refuse(other, FieldFault::Unknown)),
             }
             last = Some(name);
@@ -136,6 +151,10 @@ impl<'de> Visitor<'de> for RawVisitor<'_> {
             time_servers: self.present("time_servers", time_servers)?,
             sample_period_ms: self.present("sample_period_ms", sample_period_ms)?,
             report_period_ms: self.present("report_period_ms", report_period_ms)?,
+            update_start_min: self.present("update_start_min", update_start_min)?,
+            update_length_min: self.present("update_length_min", update_length_min)?,
+            update_deadline_h: self.present("update_deadline_h", update_deadline_h)?,
+            update_spread_s: self.present("update_spread_s", update_spread_s)?,
         })
     }
 }

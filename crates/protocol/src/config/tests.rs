@@ -5,7 +5,8 @@ use std::string::{String, ToString};
 
 const GOOD: &str = concat!(
     r#"{"v":1,"number":1,"id":"dev-1","host":"broker.example","port":8883,"keep_alive_s":60,"auth":"certificate","#,
-    r#""time_servers":["time.example","10.0.0.1:1123"],"sample_period_ms":10000,"report_period_ms":60000}"#
+    r#""time_servers":["time.example","10.0.0.1:1123"],"sample_period_ms":10000,"report_period_ms":60000,"#,
+    r#""update_start_min":0,"update_length_min":1440,"update_deadline_h":168,"update_spread_s":600}"#
 );
 
 fn refused(document: &str) -> String {
@@ -68,6 +69,10 @@ fn a_wrong_type_a_missing_an_unknown_and_a_doubled_field_are_refused_by_name() {
         "time_servers",
         "sample_period_ms",
         "report_period_ms",
+        "update_start_min",
+        "update_length_min",
+        "update_deadline_h",
+        "update_spread_s",
     ];
     for name in fields {
         for value in ["null", "true", "-1", "{}"] {

@@ -5,8 +5,9 @@ use crate::Configuration;
 use crate::config::CONFIGURATION_BYTES_MAX;
 use crate::document::{
     Audience, AuthorityKey, CSR_BYTES_MAX, ContentType, IdentityCertificate, Power, Provision,
-    RenewalRequest, Retirement, RootList, RotateCommand,
+    RenewalRequest, Retirement, Rollout, RootList, RotateCommand,
 };
+use crate::firmware::SHARE_MAX;
 use crate::json::EncodeError;
 use crate::reason::Refusal;
 use crate::strict;
@@ -46,6 +47,12 @@ impl Content for IdentityCertificate<'_> {
 impl Content for RotateCommand {
     fn check(&self) -> Result<(), Refusal> {
         Ok(())
+    }
+}
+
+impl Content for Rollout {
+    fn check(&self) -> Result<(), Refusal> {
+        promised(self.share <= SHARE_MAX)
     }
 }
 
@@ -103,6 +110,7 @@ cbor_documents! {
     IdentityCertificate<'b>, Certificate, |it| it.number;
     RotateCommand, Rotate, |it| it.number;
     Retirement, Retirement, |it| it.number;
+    Rollout, Rollout, |it| it.number;
     // Its nonce stands for the number.
     Provision<'b>, Provision, |_| 0;
     RenewalRequest<'b>, RenewalRequest, |it| it.number;

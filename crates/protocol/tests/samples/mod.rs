@@ -1,5 +1,5 @@
 //! Signed documents of every type for the tests: the smallest and the longest, and the keys that signed them.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
 mod parts;
 
@@ -7,7 +7,7 @@ use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use protocol::document::{
     Audience, AuthorityKey, CERTIFICATE_BYTES_MAX, CSR_BYTES_MAX, Certificates, ContentType, End,
-    IdentityCertificate, Power, Provision, RenewalRequest, Retirement, RootList, RotateCommand,
+    IdentityCertificate, Power, Provision, RenewalRequest, Retirement, Rollout, RootList, RotateCommand,
 };
 use protocol::key::Digest;
 use protocol::signed::{Document, Envelope, PROVISION_DOCUMENT_BYTES_MAX, SealError, seal};
@@ -99,6 +99,11 @@ pub fn retirement(size: Size) -> Retirement {
     }
 }
 
+pub fn rollout(size: Size) -> Rollout {
+    let share = if size == Size::Small { 0 } else { protocol::firmware::SHARE_MAX };
+    Rollout { audience: size.audience(), number: size.number(), manifest: [0x5a; 32], share }
+}
+
 pub fn provision(size: Size) -> Provision<'static> {
     let group = if size == Size::Small { "" } else { "a-group-with-a-name-of-32-letter" };
     Provision {
@@ -140,6 +145,8 @@ pub fn configuration(size: Size) -> Configuration {
         draft.keep_alive_s = 1_200;
         draft.sample_period_ms = 86_400_000;
         draft.report_period_ms = 86_400_000;
+        (draft.update_start_min, draft.update_length_min) = (1_439, 1_440);
+        (draft.update_deadline_h, draft.update_spread_s) = (8_760, 86_400);
     }
     draft.check().unwrap()
 }
@@ -164,6 +171,7 @@ pub fn sealed(content_type: ContentType, size: Size, key: &SigningKey) -> Vec<u8
         ContentType::Retirement => sealed_with(&retirement(size), key),
         ContentType::Provision => sealed_with(&provision(size), key),
         ContentType::RenewalRequest => sealed_with(&renewal_request(size), key),
+        ContentType::Rollout => sealed_with(&rollout(size), key),
     }
 }
 
@@ -189,6 +197,7 @@ pub fn verified_as(
         ContentType::Retirement => verified::<Retirement>(envelope, key),
         ContentType::Provision => verified::<Provision<'_>>(envelope, key),
         ContentType::RenewalRequest => verified::<RenewalRequest<'_>>(envelope, key),
+        ContentType::Rollout => verified::<Rollout>(envelope, key),
     }
 }
 

@@ -4,7 +4,7 @@ use super::Failure;
 use crate::documents::Letter;
 use crate::enrol::Wanted;
 use crate::operator::{Operator, OperatorError};
-use crate::publish::publish;
+use crate::publish::{Message, publish};
 use crate::signer::Home;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -67,6 +67,18 @@ pub(super) struct Configured {
     /// How a device proves to the broker who it is [default: certificate]
     #[arg(long)]
     auth: Option<Auth>,
+    /// When firmware updates may begin: minutes after midnight UTC [default: 0]
+    #[arg(long, value_name = "MIN")]
+    update_start_min: Option<u32>,
+    /// For how many minutes from then updates may begin; 1440 is always [default: 1440]
+    #[arg(long, value_name = "MIN")]
+    update_length_min: Option<u32>,
+    /// Hours after which an update waits for no window any more [default: 168]
+    #[arg(long, value_name = "H")]
+    update_deadline_h: Option<u32>,
+    /// Seconds over which the devices of a fleet spread, so that they do not update all at once [default: 600]
+    #[arg(long, value_name = "S")]
+    update_spread_s: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -90,6 +102,10 @@ impl Configured {
                 Auth::Certificate => Authentication::Certificate,
                 Auth::Token => Authentication::Token,
             }),
+            update_start_min: self.update_start_min,
+            update_length_min: self.update_length_min,
+            update_deadline_h: self.update_deadline_h,
+            update_spread_s: self.update_spread_s,
         }
     }
 }
@@ -146,8 +162,9 @@ pub(super) fn send(operator: &Operator, letters: &[Letter]) -> Result<(), Failur
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {eta}");
     let bar = ProgressBar::new(letters.len() as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let messages: Vec<Message> = letters.iter().cloned().map(Message::from).collect();
     block_on(async {
-        let sent = publish(operator, letters, |done| bar.set_position(done as u64)).await;
+        let sent = publish(operator, &messages, |done| bar.set_position(done as u64)).await;
         sent.map_err(Failure::error)
     })?;
     bar.finish_and_clear();

@@ -39,6 +39,10 @@ fn an_enrolled_device_reads_back_and_its_files_are_as_promised() {
         sample_period_ms: Some(100),
         report_period_ms: Some(500),
         keep_alive_s: Some(20),
+        update_start_min: Some(120),
+        update_length_min: Some(180),
+        update_deadline_h: Some(48),
+        update_spread_s: Some(0),
         ..wanted()
     };
     let configuration = wanted.configuration(id("dev-1")).unwrap();
@@ -51,6 +55,8 @@ fn an_enrolled_device_reads_back_and_its_files_are_as_promised() {
     let enrolled = Enrolled::open(&out).unwrap();
     assert_eq!(enrolled.configuration, configuration);
     assert_eq!((configuration.keep_alive_s, configuration.sample_period_ms), (20, 100));
+    assert_eq!((configuration.update_start_min, configuration.update_length_min), (120, 180));
+    assert_eq!((configuration.update_deadline_h, configuration.update_spread_s), (48, 0));
     assert_eq!(configuration.service(), ("localhost", 1_234));
     assert_eq!(configuration.time_servers[1].to_string(), "10.0.0.1:1123");
     let root = fs::read(ca.path().join(ca_file::ROOT)).unwrap();

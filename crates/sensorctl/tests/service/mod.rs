@@ -1,6 +1,8 @@
 //! A service for tests: Mosquitto with client certificates and a list of revoked ones, an authority, keys of the powers, a
 //! registry and devices in it.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
@@ -95,7 +97,8 @@ impl Service {
         powers::init(&service.path("powers"), &Home::Files).unwrap();
         std::fs::write(
             service.path("acl"),
-            "pattern readwrite device/%u/#\nuser operator\ntopic readwrite device/#\n",
+            "pattern readwrite device/%u/#\npattern read firmware/#\nuser operator\ntopic readwrite device/#\n\
+             topic readwrite firmware/#\nuser spoiler\ntopic readwrite firmware/#\n",
         )
         .unwrap();
         service.sensorctl(&["revoke", "--registry", "registry.jsonl", "--ca", "ca"]);

@@ -3,6 +3,7 @@
 use super::Counters;
 use crate::port::Summary;
 use hdrhistogram::Histogram;
+use protocol::image::Version;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -38,6 +39,12 @@ pub struct Outcome {
     pub messages: u64,
     /// Bytes of their payloads, and of those not acknowledged.
     pub payload_bytes: u64,
+    /// Bytes of the payloads of messages to the devices.
+    pub received_bytes: u64,
+    /// How many devices ran which version in the end.
+    pub versions: BTreeMap<Version, u64>,
+    /// How often a bootloader swapped a new image in, and how often back.
+    pub swaps: (u64, u64),
     /// From the first TCP packet to CONNACK.
     pub connect: Percentiles,
     /// From PUBLISH to PUBACK.
@@ -60,6 +67,8 @@ impl Outcome {
                 "count": p.count, "p50_ms": p.p50_ms, "p90_ms": p.p90_ms, "p99_ms": p.p99_ms, "max_ms": p.max_ms,
             })
         };
+        let versions: BTreeMap<_, _> =
+            self.versions.iter().map(|(v, count)| (v.to_string(), count)).collect();
         serde_json::json!({
             "devices": self.devices,
             "seconds": self.seconds,
@@ -70,6 +79,10 @@ impl Outcome {
             "messages": self.messages,
             "messages_per_s": self.messages as f64 / self.seconds,
             "payload_bytes": self.payload_bytes,
+            "received_bytes": self.received_bytes,
+            "versions": versions,
+            "swapped": self.swaps.0,
+            "reverted": self.swaps.1,
             "connect": percentiles(&self.connect),
             "acknowledge": percentiles(&self.acknowledge),
             "failures": self.failures,
@@ -81,14 +94,18 @@ impl Outcome {
     }
 
     pub(super) fn add(&mut self, summary: &Summary) {
-        self.samples += u64::from(summary.next_seq);
         self.lost += u64::from(summary.state.lost);
         self.waiting += u64::from(summary.state.waiting);
     }
 
     pub(super) fn take(&mut self, counters: &Counters) {
+        self.samples = counters.samples;
+        self.lost += counters.lost;
         self.messages = counters.messages;
         self.payload_bytes = counters.payload_bytes;
+        self.received_bytes = counters.received_bytes;
+        self.versions.clone_from(&counters.versions);
+        self.swaps = (counters.swapped, counters.reverted);
         self.failures.clone_from(&counters.failures);
         self.connect = percentiles(&counters.connect);
         self.acknowledge = percentiles(&counters.acknowledge);
@@ -127,6 +144,9 @@ impl fmt::Display for Outcome {
         writeln!(f, "acknowledged {}", self.acknowledge)?;
         writeln!(f, "memory       {:.0} KiB per device", self.memory_kib_per_device)?;
         write!(f, "processor    {:.2} s", self.cpu_seconds)?;
+        for (version, count) in &self.versions {
+            write!(f, "\nfirmware     {count} x {version}")?;
+        }
         for (name, count) in &self.failures {
             write!(f, "\nfailure      {count} x {name}")?;
         }

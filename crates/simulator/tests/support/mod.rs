@@ -14,7 +14,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType, SigningKey, date_time_ymd,
 };
-use simulator::folder::{self, Folder};
+use simulator::folder::{self, Folder, Powers};
 use simulator::machine::Machine;
 use simulator::port::{Port, Report, Summary, stopper};
 use simulator::sensor::Model;
@@ -176,7 +176,11 @@ pub async fn honest_time() -> TimeServer {
 /// A device with this identity and configuration, in memory.
 pub fn provisioned(credentials: &Credentials, configuration: &Configuration) -> Machine {
     let mut machine = Machine::in_memory().unwrap();
-    let folder = Folder { configuration: configuration.clone(), credentials: credentials.clone() };
+    let folder = Folder {
+        configuration: configuration.clone(),
+        credentials: credentials.clone(),
+        powers: Powers::default(),
+    };
     folder::provision(&mut machine, &folder).unwrap();
     machine
 }

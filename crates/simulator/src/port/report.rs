@@ -1,0 +1,80 @@
+//! What a port tells of its device: for a log, for counting, for tests.
+
+use crate::slots::Booted;
+use device::{Note, Uptime};
+use protocol::topic::TopicText;
+use protocol::{DeviceId, EpochMillis, ResetCause};
+use std::fmt;
+use std::time::Duration;
+
+/// Something the device did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// Its bootloader has decided what runs.
+    Booted(Booted),
+    /// It runs.
+    Started {
+        /// Who it is.
+        id: DeviceId,
+        /// Number of this boot.
+        boot: u32,
+    },
+    /// It wrote a line into its log.
+    Note {
+        /// When, since start.
+        uptime: Uptime,
+        /// When, by its own clock.
+        time: Option<EpochMillis>,
+        /// What.
+        note: Note,
+    },
+    /// Its key, certificate or roots cannot be used for a connection: why.
+    Unusable(String),
+    /// It measured.
+    Sampled,
+    /// It published a message.
+    Published {
+        /// Length of the payload in bytes.
+        bytes: usize,
+    },
+    /// The service acknowledged a message.
+    Acknowledged {
+        /// This long after it was published.
+        after: Duration,
+    },
+    /// It asked for what is retained at this topic.
+    Fetching(TopicText),
+    /// A message came.
+    Received {
+        /// Its topic.
+        topic: String,
+        /// Length of the payload in bytes.
+        bytes: usize,
+    },
+    /// It starts again.
+    Restarting {
+        /// Why.
+        cause: ResetCause,
+        /// Samples of this boot that it dropped, because too many waited.
+        lost: u32,
+    },
+}
+
+impl fmt::Display for Report {
+    /// One line for a log, without secrets: the time where the device knows it, else the time since start.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { boot, .. } => write!(f, "boot {boot}"),
+            Self::Note { time: Some(time), note, .. } => write!(f, "{time} {note}"),
+            Self::Note { time: None, uptime, note } => write!(f, "+{} ms {note}", uptime.0),
+            Self::Unusable(why) => write!(f, "no connection: {why}"),
+            Self::Sampled => f.write_str("measured"),
+            Self::Published { bytes } => write!(f, "published {bytes} bytes"),
+            Self::Acknowledged { after } => write!(f, "acknowledged after {} ms", after.as_millis()),
+            Self::Booted(booted) => booted.fmt(f),
+            Self::Fetching(topic) => write!(f, "fetches {topic}"),
+            Self::Received { topic, bytes } => write!(f, "received {bytes} bytes of {topic}"),
+            Self::Restarting { cause, .. } => write!(f, "starts again: {cause}"),
+        }
+    }
+}
