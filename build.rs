@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 /// What src/ may call and name. Everything else of Zephyr stays out of reach.
 const FUNCTIONS: &[&str] = &[
-    "mqtt_(client_init|connect|publish|publish_qos1_ack|subscribe|disconnect|abort|input|live|keepalive_time_left)",
+    "mqtt_(client_init|connect|publish|publish_qos1_ack|subscribe|unsubscribe|disconnect|abort|input|live)",
+    "mqtt_keepalive_time_left",
     "mqtt_(client_custom_transport_.*|readall_publish_payload|read_publish_payload_blocking)",
     "self_test_unseal",
     "settings_(subsys_init|load_one|save_one|delete)",
@@ -35,28 +36,39 @@ fn main() {
     }
     println!("cargo:rerun-if-changed={}", variable("DOTCONFIG"));
     println!("cargo:rerun-if-changed=src/bindings.h");
-    for header in ["src/shim.h", "src/shim_serial.h", "src/shim_vault.h"] {
+    for header in ["src/shim.h", "src/shim_serial.h", "src/shim_slots.h", "src/shim_vault.h"] {
         println!("cargo:rerun-if-changed={header}");
     }
     zephyr_build::export_bool_kconfig();
     zephyr_build::build_kconfig_mod();
     bind();
-    copy_factory_key();
+    include_key("factory.pub", named("CONFIG_SENSOR_FACTORY_KEY_FILE"));
+    // CMake has put it there: the public half of SENSOR_IMAGE_KEY_FILE or of the key that signs.
+    include_key("image_key.pub", Some(PathBuf::from(variable("DOTCONFIG")).with_file_name("image_key.pub")));
 }
 
-/// Puts the file that SENSOR_FACTORY_KEY_FILE names where src/factory/key.rs finds it; an empty one where it names none.
-fn copy_factory_key() {
-    let to = PathBuf::from(variable("OUT_DIR")).join("factory.pub");
+/// The file that this option names.
+fn named(option: &str) -> Option<PathBuf> {
     let config = std::fs::read_to_string(variable("DOTCONFIG")).expect("the configuration can be read");
-    let name = config
-        .lines()
-        .find_map(|line| line.strip_prefix("CONFIG_SENSOR_FACTORY_KEY_FILE=\"")?.strip_suffix('"'))
-        .filter(|name| !name.is_empty());
-    let key = name.map_or_else(Vec::new, |name| {
-        println!("cargo:rerun-if-changed={name}");
-        std::fs::read(name).unwrap_or_else(|error| panic!("CONFIG_SENSOR_FACTORY_KEY_FILE={name}: {error}"))
+    let name =
+        config.lines().find_map(|line| line.strip_prefix(option)?.strip_prefix("=\"")?.strip_suffix('"'));
+    name.filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
+/// Puts a public key where src/keys.rs includes it from; an empty file where there is none.
+fn include_key(to: &str, from: Option<PathBuf>) {
+    let key = from.map_or_else(Vec::new, |from| {
+        println!("cargo:rerun-if-changed={}", from.display());
+        let key = std::fs::read(&from).unwrap_or_else(|error| panic!("the key {}: {error}", from.display()));
+        let private = b"PRIVATE KEY";
+        assert!(
+            !key.windows(private.len()).any(|words| words == private),
+            "{} is a private key, which has no place in a firmware: name its public half",
+            from.display()
+        );
+        key
     });
-    std::fs::write(to, key).expect("OUT_DIR can be written");
+    std::fs::write(PathBuf::from(variable("OUT_DIR")).join(to), key).expect("OUT_DIR can be written");
 }
 
 /// What Zephyr's build hands to cargo.

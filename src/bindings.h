@@ -26,4 +26,5 @@ extern int errno;
 #include <zephyr/settings/settings.h>
 #include "shim.h"
 #include "shim_serial.h"
+#include "shim_slots.h"
 #include "shim_vault.h"

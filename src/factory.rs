@@ -1,8 +1,7 @@
 //! The factory's line: frames in, frames out, around `device::provisioning`. Owns the loop of a blank device and the buffers,
 //! never the order of the messages nor what is believed. R-PROVISION, R-INITIAL-SECRET.
 
-mod key;
-
+use crate::keys::{self, KeyForm, Owner};
 use crate::serial::{Serial, SerialError};
 use crate::settings::Platform;
 use crate::{clock, ffi, info, reboot};
@@ -10,7 +9,6 @@ use core::fmt::{self, Write};
 use device::Uptime;
 use device::provisioning::{About, Document, Factory, Locked};
 use heapless::String;
-use key::KeyError;
 use protocol::provisioning::MESSAGE_BYTES_MAX;
 use protocol::provisioning::frame::{FRAME_BYTES_MAX, FrameReader, encode_frame};
 use protocol::signed::PROVISION_DOCUMENT_BYTES_MAX;
@@ -34,7 +32,9 @@ static DOCUMENT: ConstStaticCell<Document> = ConstStaticCell::new([0; PROVISION_
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactoryError {
     /// No key says who may provision.
-    Key(KeyError),
+    NoKey,
+    /// What should say it is no key.
+    Key(KeyForm),
     /// There is no line.
     Serial(SerialError),
     /// The firmware's version or the board's name is none.
@@ -46,6 +46,9 @@ pub enum FactoryError {
 impl fmt::Display for FactoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoKey => f.write_str(
+                "the firmware knows no factory: build it with CONFIG_SENSOR_FACTORY_KEY_FILE (on native_sim: --factory-key)",
+            ),
             Self::Key(error) => error.fmt(f),
             Self::Serial(error) => error.fmt(f),
             Self::Name(error) => write!(f, "the firmware's version or its board: {error}"),
@@ -61,7 +64,7 @@ pub fn about(firmware: Name, board: Name, build: EpochMillis) -> Result<About, F
         board,
         serial: chip_id().map_err(FactoryError::Name)?,
         build,
-        factory: key::read().map_err(FactoryError::Key)?,
+        factory: keys::read(Owner::Factory).map_err(FactoryError::Key)?.ok_or(FactoryError::NoKey)?,
         injection: cfg!(CONFIG_SENSOR_KEY_INJECTION),
     })
 }

@@ -11,8 +11,10 @@ mod clock;
 mod credentials;
 mod entropy;
 mod factory;
+mod fault;
 mod ffi;
 mod kconfig;
+mod keys;
 mod log;
 mod mqtt;
 mod net;
@@ -23,28 +25,37 @@ mod self_test;
 mod sensor;
 mod serial;
 mod settings;
+mod slots;
 mod sntp;
 mod tls;
 mod vault;
 mod watchdog;
 
 use core::ffi::CStr;
+use core::fmt::{self, Write};
 use credentials::Credentials;
 use device::provisioning::{self, Locked, Standing};
 use device::telemetry::Ring;
-use device::{BootInfo, Command, Event, Note, Password, Policy, StartError, Uptime};
+use device::{BootInfo, Command, Event, Note, Pace, Password, Policy, Product, StartError, Uptime};
 use factory::{FactoryError, LockedLine};
+use heapless::String;
+use keys::Owner;
 use mqtt::{Destination, Mqtt};
-use protocol::{Failure, KeyId, NameError};
+use protocol::image::Version;
+use protocol::{Failure, KeyId, Name, NameError, Uuid};
 use settings::{Platform, Settings};
 use sntp::Exchange;
-use static_cell::ConstStaticCell;
+use static_cell::{ConstStaticCell, StaticCell};
 use watchdog::Watchdog;
 // For its panic handler.
 use zephyr as _;
 
 /// Longest wait of the loop in milliseconds: the watchdog is fed four times as often as it needs.
 const WAIT_MAX_MS: u64 = (watchdog::TIMEOUT_MS / 4) as u64;
+
+/// How long one turn of the loop takes in what the service sends, in milliseconds; the message that is being read then may take
+/// SENSOR_ANSWER_TIMEOUT_MS more.
+const EVENTS_MS: u64 = 1_000;
 
 /// A development build looks this often whether the shell wants a restart, and every build whether the factory asks, in
 /// milliseconds.
@@ -59,15 +70,27 @@ static RING: ConstStaticCell<Ring> = ConstStaticCell::new(Ring::new());
 /// The device on this platform.
 type Device = device::Device<Platform, &'static mut Ring>;
 
+/// The device, or why there is none. Beside the stack as well.
+static DEVICE: StaticCell<Result<Device, StartError>> = StaticCell::new();
+
 /// Where Zephyr's main thread starts.
 #[unsafe(no_mangle)]
 extern "C" fn rust_main() {
+    // First of all: whatever hangs from here on ends in a reset.
+    let mut watchdog = Watchdog::start().inspect_err(|error| warning!("{error}")).ok();
     let info = match boot_info() {
         Ok(info) => info,
-        Err(error) => return error!("the firmware's version or its board: {error}"),
+        Err(error) => {
+            error!("the firmware cannot be what it was built as: {error}");
+            return wait_for_restart(|| {
+                if let Some(watchdog) = &mut watchdog {
+                    watchdog.feed();
+                }
+                clock::sleep_ms(LOOK_MAX_MS as u32);
+            });
+        }
     };
     info!("sensor device {} on {}, started because {}", info.firmware, info.board, info.reset);
-    let watchdog = Watchdog::start().inspect_err(|error| warning!("{error}")).ok();
     let settings = match Settings::open() {
         Ok(settings) => settings,
         Err(error) => {
@@ -80,7 +103,7 @@ extern "C" fn rust_main() {
     // Each can be taken once, and this is the only place.
     let (Some(mqtt), Some(credentials), Some(ring)) = (Mqtt::take(), Credentials::take(), RING.try_take())
     else {
-        return;
+        return reboot::restart();
     };
     let mut ports = Ports {
         platform: Platform(settings),
@@ -110,6 +133,28 @@ extern "C" fn rust_main() {
     reboot::restart();
 }
 
+/// A device that cannot start can do nothing but wait until somebody restarts it; `tick` is called each time around. An
+/// image on trial does not wait: after a restart the former one runs, which may be able to.
+fn wait_for_restart(mut tick: impl FnMut()) {
+    if slots::is_on_trial() {
+        error!("this image is on trial and cannot start: the device goes back to the former one");
+        return reboot::restart();
+    }
+    while !reboot::wanted() {
+        tick();
+    }
+}
+
+/// Makes the device where it stays. Called once. A function of its own, whose stack is free again before the device runs.
+#[inline(never)]
+fn make_device(
+    ring: &'static mut Ring,
+    platform: Platform,
+    info: &BootInfo,
+) -> &'static mut Result<Device, StartError> {
+    DEVICE.init_with(|| Device::start_with(ring, platform, info.clone(), clock::uptime()))
+}
+
 /// Everything around the device.
 struct Ports {
     platform: Platform,
@@ -125,16 +170,17 @@ struct Ports {
 impl Ports {
     /// Starts the device and runs it.
     fn start(&mut self, ring: &'static mut Ring, info: BootInfo) {
-        match Device::start_with(ring, self.platform, info.clone(), clock::uptime()) {
+        match make_device(ring, self.platform, &info) {
             Ok(device) => {
                 self.lock_factory_line(&info, Some(device.identity()));
                 self.run(device);
             }
-            Err(error @ (StartError::Configuration(_) | StartError::Identity(_))) => {
+            Err(error) => {
                 error!("{error}");
-                self.wait_for_restart();
+                if matches!(error, StartError::Configuration(_) | StartError::Identity(_)) {
+                    self.wait_for_restart();
+                }
             }
-            Err(error) => error!("{error}"),
         }
     }
 
@@ -159,7 +205,7 @@ impl Ports {
     }
 
     /// The loop, until the device has stopped.
-    fn run(&mut self, mut device: Device) {
+    fn run(&mut self, device: &mut Device) {
         info!(
             "{}, boot {}, configuration {}",
             device.configuration().id,
@@ -181,20 +227,23 @@ impl Ports {
             while let Some(event) = self.exchange.next_event() {
                 device.handle(clock::uptime(), event);
             }
-            while let Some(event) = self.mqtt.next_event() {
+            // Who sends without end shall not keep the loop from its other work: the rest is taken in the next turn.
+            let until = clock::uptime().after(EVENTS_MS);
+            while clock::uptime() < until
+                && let Some(event) = self.mqtt.next_event()
+            {
                 device.handle(clock::uptime(), event);
             }
             device.handle(clock::uptime(), Event::Tick);
         }
     }
 
-    /// A device that cannot start can do nothing but wait until somebody restarts it.
     fn wait_for_restart(&mut self) {
-        while !reboot::wanted() {
+        wait_for_restart(|| {
             self.feed();
             self.serve_factory_line();
             self.wait_until(clock::uptime().after(WAIT_MAX_MS));
-        }
+        });
     }
 
     fn serve_factory_line(&mut self) {
@@ -253,6 +302,14 @@ impl Ports {
                 self.mqtt.subscribe(&topics);
                 None
             }
+            Command::Fetch(topic) => {
+                self.mqtt.fetch(&topic);
+                None
+            }
+            Command::Release(topic) => {
+                self.mqtt.release(&topic);
+                None
+            }
             Command::Publish { token, topic, payload, retain } => {
                 self.mqtt.publish(token, &topic, payload, retain);
                 None
@@ -266,7 +323,8 @@ impl Ports {
                 note_down(note);
                 None
             }
-            Command::Stopped => {
+            // The restart that follows is the same: after an update the bootloader finds what is marked.
+            Command::Stopped | Command::Restart => {
                 self.stopped = true;
                 None
             }
@@ -297,17 +355,42 @@ impl Ports {
 
 fn note_down(note: Note) {
     match note {
-        Note::Time(_) | Note::Connected { .. } => info!("{note}"),
+        Note::Time(_)
+        | Note::Connected { .. }
+        | Note::UpdateNoticed { .. }
+        | Note::UpdateRollout { .. }
+        | Note::UpdateDownloaded { .. }
+        | Note::UpdateVerified
+        | Note::UpdateInstalling { .. }
+        | Note::UpdateTrial
+        | Note::UpdateConfirmed { .. } => info!("{note}"),
         _ => warning!("{note}"),
     }
 }
 
+/// Why the firmware cannot say what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BuildError {
+    /// Its version or its board is no name.
+    Name(NameError),
+    /// The vendor's or the class's id is no UUID.
+    Product,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(error) => write!(f, "its version or its board: {error}"),
+            Self::Product => f.write_str("the build gave it no id of its vendor or its class"),
+        }
+    }
+}
+
 /// What is known about this start; the names are the build's, and one that is no name is a mistake of the build.
-fn boot_info() -> Result<BootInfo, NameError> {
-    let version = CStr::from_bytes_until_nul(ffi::APP_VERSION_STRING).unwrap_or_default();
+fn boot_info() -> Result<BootInfo, BuildError> {
     Ok(BootInfo {
-        firmware: version.to_str().unwrap_or_default().try_into()?,
-        board: kconfig::CONFIG_BOARD.try_into()?,
+        firmware: version().map_err(BuildError::Name)?,
+        board: kconfig::CONFIG_BOARD.try_into().map_err(BuildError::Name)?,
         reset: reboot::cause(),
         build: clock::build(),
         policy: Policy {
@@ -318,5 +401,40 @@ fn boot_info() -> Result<BootInfo, NameError> {
             answer_timeout_ms: kconfig::CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u32,
             token_life_s: kconfig::CONFIG_SENSOR_TOKEN_LIFE_S as u32,
         },
+        product: product()?,
+        pace: Pace {
+            block_interval_ms: kconfig::CONFIG_SENSOR_BLOCK_INTERVAL_MS as u32,
+            block_timeout_ms: kconfig::CONFIG_SENSOR_BLOCK_TIMEOUT_MS as u32,
+            trial_ms: kconfig::CONFIG_SENSOR_TRIAL_MS as u32,
+            trial_deadline_ms: kconfig::CONFIG_SENSOR_TRIAL_DEADLINE_MS as u32,
+        },
     })
+}
+
+/// The version that the bootloader has compared; the build's own where there is none.
+fn version() -> Result<Name, NameError> {
+    match slots::version() {
+        Some(version) => {
+            let mut text = String::<{ Version::TEXT_BYTES_MAX }>::new();
+            write!(text, "{version}").map_err(|_| NameError)?;
+            text.as_str().try_into()
+        }
+        None => CStr::from_bytes_until_nul(ffi::APP_VERSION_STRING)
+            .unwrap_or_default()
+            .to_str()
+            .unwrap_or_default()
+            .try_into(),
+    }
+}
+
+fn product() -> Result<Product, BuildError> {
+    // SAFETY: both take nothing and give a string that ends with NUL and never changes.
+    let (vendor, class) =
+        unsafe { (CStr::from_ptr(ffi::shim_vendor_id()), CStr::from_ptr(ffi::shim_class_id())) };
+    let uuid = |text: &CStr| text.to_str().ok().and_then(Uuid::decode).ok_or(BuildError::Product);
+    let image_key = keys::read(Owner::Image).unwrap_or_else(|error| {
+        error!("{error}: this device takes no updates");
+        None
+    });
+    Ok(Product { vendor: uuid(vendor)?, class: uuid(class)?, image_key })
 }

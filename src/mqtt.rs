@@ -7,6 +7,7 @@ mod inbox;
 mod transport;
 
 use crate::credentials::Presented;
+use crate::fault::{self, Fault};
 use crate::net::HostName;
 use crate::tls::Connection;
 use crate::{clock, ffi};
@@ -22,15 +23,20 @@ use zeroize::Zeroize;
 
 /// Room for one packet from the service but for a PUBLISH's payload, in bytes: fixed header, topic, packet identifier.
 const RX_MAX: usize = TOPIC_MAX + 64;
-/// Room for one packet to the service but for a PUBLISH's payload, in bytes: a CONNECT with a token, or a SUBSCRIBE with two
-/// topics.
+/// Room for one packet to the service but for a PUBLISH's payload, in bytes: a CONNECT with a token, or a SUBSCRIBE with
+/// three topics.
 const TX_MAX: usize = if SUBSCRIBE_MAX > CONNECT_MAX { SUBSCRIBE_MAX } else { CONNECT_MAX };
-const SUBSCRIBE_MAX: usize = 2 * TOPIC_MAX + 64;
+const SUBSCRIBE_MAX: usize = TOPICS * TOPIC_MAX + 64;
+/// Topics that are subscribed to at once.
+const TOPICS: usize = 3;
 const CONNECT_MAX: usize = TOKEN_BYTES_MAX + 2 * DeviceId::MAX_LEN + 64;
 
-/// Packet identifier of SUBSCRIBE. Identifiers of PUBLISH are the device's tokens, which count from 1: the two kinds of
-/// acknowledgement are told apart by their packet type.
+/// Packet identifier of the SUBSCRIBE whose SUBACK is waited for. Identifiers of PUBLISH are the device's tokens, which count
+/// from 1: the kinds of acknowledgement are told apart by their packet type.
 const SUBSCRIBE_ID: u16 = u16::MAX;
+/// First of the identifiers for topics that come and go, whose answers are of no interest: each is used again only after all
+/// the others.
+const PASSING_ID: u16 = 0xff00;
 
 /// Everything that Zephyr's client points to. It never moves.
 struct State {
@@ -41,6 +47,8 @@ struct State {
     connection: Option<Connection>,
     since: Uptime,
     connack: bool,
+    /// The identifier of the last topic that came or went.
+    passing: u16,
     inbox: Inbox,
     record: transport::Record,
 }
@@ -58,9 +66,13 @@ static STATE: ConstStaticCell<State> = ConstStaticCell::new(State {
     connection: None,
     since: Uptime(0),
     connack: false,
+    passing: PASSING_ID,
     inbox: Inbox::new(),
     record: transport::Record::new(),
 });
+
+/// `mqtt_subscribe` or `mqtt_unsubscribe`.
+type ListPacket = unsafe extern "C" fn(*mut ffi::mqtt_client, *const ffi::mqtt_subscription_list) -> c_int;
 
 /// Where to connect, and as whom.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +119,9 @@ impl Mqtt {
         shown: &Presented<'_>,
     ) -> Result<(), Failure> {
         self.disconnect();
+        if fault::is(Fault::CannotConnect) {
+            return Err(Failure::Unreachable);
+        }
         let own = self.0.as_ptr();
         let client = self.client();
         // SAFETY: the client's memory is ours and no connection uses it.
@@ -175,18 +190,43 @@ impl Mqtt {
     }
 
     /// Subscribes to `topics` with QoS 1.
-    pub fn subscribe(&mut self, topics: &[TopicText; 2]) {
+    pub fn subscribe(&mut self, topics: &[TopicText; TOPICS]) {
+        let error = self.list(topics, SUBSCRIBE_ID, ffi::mqtt_subscribe);
+        self.sent(error);
+    }
+
+    /// Subscribes to one more topic with QoS 1. Nothing tells what the service says to that.
+    pub fn fetch(&mut self, topic: &TopicText) {
+        let id = self.passing_id();
+        let error = self.list(core::array::from_ref(topic), id, ffi::mqtt_subscribe);
+        self.sent(error);
+    }
+
+    /// Unsubscribes from a topic of [`Mqtt::fetch`].
+    pub fn release(&mut self, topic: &TopicText) {
+        let id = self.passing_id();
+        let error = self.list(core::array::from_ref(topic), id, ffi::mqtt_unsubscribe);
+        self.sent(error);
+    }
+
+    fn passing_id(&mut self) -> u16 {
+        let last = &mut self.state().passing;
+        *last = if *last + 1 < SUBSCRIBE_ID { *last + 1 } else { PASSING_ID };
+        *last
+    }
+
+    /// Sends a packet with a list of topics.
+    fn list<const N: usize>(&mut self, topics: &[TopicText; N], id: u16, send: ListPacket) -> c_int {
         let qos = ffi::MQTT_QOS_1_AT_LEAST_ONCE as u8;
         let mut list = topics.each_ref().map(|topic| ffi::mqtt_topic { topic: text(topic), qos });
         let request = ffi::mqtt_subscription_list {
             list: list.as_mut_ptr(),
             list_count: list.len() as u16,
-            message_id: SUBSCRIBE_ID,
+            message_id: id,
         };
         let client = self.client();
         // SAFETY: the client was set up by `connect`; the list and the topics outlive the call, which encodes them.
-        let error = unsafe { ffi::mqtt_subscribe(client, &raw const request) };
-        self.sent(error);
+        unsafe { send(client, &raw const request) }
     }
 
     /// Publishes with QoS 1 under the packet identifier `token`.

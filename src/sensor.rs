@@ -1,13 +1,14 @@
 //! The BME280 through Zephyr's sensor API. Owns the conversion of units, never the schedule: values or the name of a
 //! fault. R-DATA-INTACT.
 
+use crate::fault::{self, Fault};
 use crate::ffi;
 use protocol::{Measurement, SensorFault};
 
 /// Takes one measurement.
 pub fn measure() -> Result<Measurement, SensorFault> {
     // SAFETY: takes nothing and gives a truth value.
-    if !unsafe { ffi::shim_sensor_is_ready() } {
+    if fault::is(Fault::SensorDead) || !unsafe { ffi::shim_sensor_is_ready() } {
         return Err(SensorFault::NotReady);
     }
     // SAFETY: takes nothing; the sensor is there, as the check above says.

@@ -14,7 +14,9 @@
 #include <zephyr/drivers/hwinfo.h>
 #include <zephyr/drivers/sensor.h>
 #include <zephyr/drivers/watchdog.h>
+#include <zephyr/fatal.h>
 #include <zephyr/kernel.h>
+#include <zephyr/linker/section_tags.h>
 #include <zephyr/logging/log.h>
 #include <zephyr/logging/log_ctrl.h>
 #include <zephyr/net/dhcpv4.h>
@@ -61,6 +63,8 @@ BUILD_ASSERT(IS_ENABLED(CONFIG_SENSOR_SEALING_KEY_BOARD) ||
 		     (IS_ENABLED(CONFIG_SENSOR_SEALING_KEY_TEST) && IS_ENABLED(CONFIG_SENSOR_EMULATED_BOARD)),
 	     "The vault must be sealed with a key that only this device has: supply sensor_sealing_key() for the board and "
 	     "select SENSOR_HAS_SEALING_KEY (docs/vault.md). There is no default on hardware.");
+BUILD_ASSERT(!IS_ENABLED(CONFIG_SENSOR_TEST_FAULTS) || IS_ENABLED(CONFIG_SENSOR_EMULATED_BOARD),
+	     "Images that are made to fail are for emulated boards only.");
 BUILD_ASSERT(2 * CONFIG_NET_SOCKETS_CONNECT_TIMEOUT <= CONFIG_SENSOR_CONNECT_TIMEOUT_MS,
 	     "TCP and TLS may each take NET_SOCKETS_CONNECT_TIMEOUT: both must fit into SENSOR_CONNECT_TIMEOUT_MS.");
 BUILD_ASSERT(CONFIG_SENSOR_CONNECT_TIMEOUT_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS &&
@@ -286,6 +290,16 @@ time_t time(time_t *out)
 	return now.tv_sec;
 }
 
+const char *shim_vendor_id(void)
+{
+	return SENSOR_VENDOR_ID;
+}
+
+const char *shim_class_id(void)
+{
+	return SENSOR_CLASS_ID;
+}
+
 int shim_random(void *data, size_t len)
 {
 	return sys_csrand_get(data, len);
@@ -340,9 +354,24 @@ static int watchdog_channel = -1;
 /* Whose life it watches. */
 static k_tid_t watched;
 
+/* Arm's watchdog interrupts before it resets, and cannot be asked afterwards; others refuse a callback. */
+#ifdef CONFIG_WDOG_CMSDK_APB
+static void about_to_bite(const struct device *device, int channel)
+{
+	ARG_UNUSED(device);
+	ARG_UNUSED(channel);
+	shim_note_reset(SHIM_RESET_WATCHDOG);
+	/* The reset itself comes only after as much time again. */
+	sys_reboot(SYS_REBOOT_COLD);
+}
+#else
+#define about_to_bite NULL
+#endif
+
 int shim_watchdog_start(uint32_t timeout_ms)
 {
-	const struct wdt_timeout_cfg timeout = {.window.max = timeout_ms, .flags = WDT_FLAG_RESET_SOC};
+	const struct wdt_timeout_cfg timeout = {
+		.window.max = timeout_ms, .callback = about_to_bite, .flags = WDT_FLAG_RESET_SOC};
 	int error;
 
 	if (!device_is_ready(watchdog)) {
@@ -382,12 +411,34 @@ size_t shim_chip_id(uint8_t *id, size_t room)
 	return len > 0 ? (size_t)len : 0;
 }
 
+/* What the firmware knows of the reset to come. It lies where a reset leaves the RAM as it is. */
+static __noinit struct {
+	uint32_t magic;
+	uint32_t cause;
+} note;
+#define NOTED 0x72657374
+
+void shim_note_reset(enum shim_reset cause)
+{
+	note.magic = NOTED;
+	note.cause = cause;
+}
+
+static enum shim_reset noted(void)
+{
+	enum shim_reset cause = note.magic == NOTED ? note.cause : SHIM_RESET_UNKNOWN;
+
+	note.magic = 0;
+	return cause;
+}
+
 enum shim_reset shim_reset_cause(void)
 {
+	enum shim_reset own = noted();
 	uint32_t cause = 0;
 
 	if (!IS_ENABLED(CONFIG_HWINFO) || hwinfo_get_reset_cause(&cause) != 0) {
-		return SHIM_RESET_UNKNOWN;
+		return own;
 	}
 	/* The bits gather until they are cleared. */
 	(void)hwinfo_clear_reset_cause();
@@ -398,7 +449,8 @@ enum shim_reset shim_reset_cause(void)
 		return SHIM_RESET_FAULT;
 	}
 	if (cause & RESET_SOFTWARE) {
-		return SHIM_RESET_SOFTWARE;
+		/* After a panic the firmware itself resets the board. */
+		return own == SHIM_RESET_UNKNOWN ? SHIM_RESET_SOFTWARE : own;
 	}
 	if (cause & RESET_BROWNOUT) {
 		return SHIM_RESET_BROWNOUT;
@@ -413,6 +465,20 @@ void shim_reboot(void)
 {
 	/* What is still in the log's buffer would be lost. */
 	LOG_PANIC();
+	shim_note_reset(SHIM_RESET_SOFTWARE);
+	sys_reboot(SYS_REBOOT_COLD);
+}
+
+/*
+ * A fault, a failed assertion, a panic (Rust's too) or an overflown stack. Zephyr would halt here for good: a device starts
+ * again, and an image on trial is gone then.
+ */
+void k_sys_fatal_error_handler(unsigned int reason, const struct arch_esf *esf)
+{
+	ARG_UNUSED(esf);
+	shim_note_reset(SHIM_RESET_FAULT);
+	LOG_PANIC();
+	LOG_ERR("fatal error %u: the device restarts", reason);
 	sys_reboot(SYS_REBOOT_COLD);
 }
 
@@ -433,6 +499,15 @@ static int restart(const struct shell *shell, size_t argc, char **argv)
 	return 0;
 }
 
+static int panic(const struct shell *shell, size_t argc, char **argv)
+{
+	ARG_UNUSED(argc);
+	ARG_UNUSED(argv);
+	shell_print(shell, "the device panics");
+	k_panic();
+	return 0;
+}
+
 #if DT_HAS_ALIAS(watchdog0) && defined(CONFIG_WATCHDOG)
 static int hang(const struct shell *shell, size_t argc, char **argv)
 {
@@ -449,6 +524,7 @@ static int hang(const struct shell *shell, size_t argc, char **argv)
 
 SHELL_STATIC_SUBCMD_SET_CREATE(sensor_commands,
 			       SHELL_CMD(restart, NULL, "Restart in an orderly way.", restart),
+			       SHELL_CMD(panic, NULL, "Panic, to see the device start again.", panic),
 			       HANG
 			       SHELL_SUBCMD_SET_END);
 SHELL_CMD_REGISTER(device, &sensor_commands, "The sensor device.", NULL);

@@ -100,13 +100,23 @@ int shim_sensor_pressure(struct shim_value *value);
 int shim_watchdog_start(uint32_t timeout_ms);
 int shim_watchdog_feed(void);
 
-/* The factory's key (PEM) from the command line of native_sim; gives its length in bytes, 0 where there is none. */
-size_t shim_factory_key_file(uint8_t *data, size_t room);
+/* A key (PEM) from the command line of native_sim; gives its length in bytes, 0 where there is none. */
+enum shim_key { SHIM_KEY_FACTORY, SHIM_KEY_IMAGE };
+size_t shim_key_file(enum shim_key key, uint8_t *data, size_t room);
+
+/* For whom an image must be: UUIDs as text. */
+const char *shim_vendor_id(void);
+const char *shim_class_id(void);
+
+#ifdef CONFIG_SENSOR_TEST_FAULTS
+/* What is wrong with this image (Kconfig): 0 for nothing. */
+uint32_t shim_test_fault(void);
+#endif
 
 /* The number that the silicon's vendor gave this chip; gives its length in bytes, 0 where there is none. */
 size_t shim_chip_id(uint8_t *id, size_t room);
 
-/* Why the board started. */
+/* Why the board started, as far as the board or the firmware before the reset can tell. */
 enum shim_reset {
 	SHIM_RESET_UNKNOWN,
 	SHIM_RESET_POWER_ON,
@@ -117,7 +127,10 @@ enum shim_reset {
 	SHIM_RESET_FAULT,
 };
 enum shim_reset shim_reset_cause(void);
+/* In an orderly way. */
 void shim_reboot(void);
+/* Shortly before a reset that the board itself will not be able to explain. */
+void shim_note_reset(enum shim_reset cause);
 
 /* True once somebody asked for an orderly restart (development builds: shell command `sensor restart`). */
 bool shim_restart_wanted(void);

@@ -1,19 +1,28 @@
 //! What the callback of Zephyr's client has seen, until the device asks. Owns the one message that is being handed over,
 //! never what it means.
 
-use super::State;
-use crate::kconfig::CONFIG_SENSOR_MESSAGE_MAX;
-use crate::{ffi, warning};
+use super::{SUBSCRIBE_ID, State};
+use crate::kconfig::{CONFIG_SENSOR_ANSWER_TIMEOUT_MS, CONFIG_SENSOR_MESSAGE_MAX};
+use crate::{clock, ffi, warning};
 use core::ffi::c_int;
 use heapless::{Deque, String, Vec};
 use protocol::Failure;
+use protocol::blocks::BLOCK_MESSAGE_BYTES_MAX;
 use protocol::signed::DOCUMENT_BYTES_MAX;
+use protocol::suit::ENVELOPE_BYTES_MAX;
 use protocol::topic::TopicText;
 
 /// Longest payload that is handed over, in bytes.
 const MESSAGE_MAX: usize = CONFIG_SENSOR_MESSAGE_MAX as usize;
-const _: () =
-    assert!(MESSAGE_MAX >= DOCUMENT_BYTES_MAX, "SENSOR_MESSAGE_MAX: the longest document does not fit");
+const _: () = assert!(
+    MESSAGE_MAX >= DOCUMENT_BYTES_MAX
+        && MESSAGE_MAX >= ENVELOPE_BYTES_MAX
+        && MESSAGE_MAX >= BLOCK_MESSAGE_BYTES_MAX,
+    "SENSOR_MESSAGE_MAX: the longest document, manifest or block does not fit"
+);
+
+/// How long a message may take to come in, in milliseconds: however long it is, and however slowly each byte comes.
+const MESSAGE_MS: u64 = CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u64;
 
 /// One packet gives one item, and one more where it ends the connection; they are taken before the next packet is read.
 const ITEMS_MAX: usize = 4;
@@ -84,7 +93,9 @@ pub(super) extern "C" fn event(client: *mut ffi::mqtt_client, event: *const ffi:
         },
         // SAFETY: as above, a copy.
         ffi::MQTT_EVT_DISCONNECT => Item::Ended(end(event.result, unsafe { (*state).connack })),
-        // SAFETY: for this type the parameter is a SUBACK, whose codes are in the client's buffer during the call.
+        // SAFETY: for this type the parameter is a SUBACK.
+        ffi::MQTT_EVT_SUBACK if unsafe { event.param.suback.message_id } != SUBSCRIBE_ID => return,
+        // SAFETY: as above; its codes are in the client's buffer during the call.
         ffi::MQTT_EVT_SUBACK => unsafe {
             let codes = event.param.suback.return_codes;
             let refused = ffi::MQTT_SUBACK_FAILURE as u8;
@@ -125,7 +136,14 @@ unsafe fn receive(
     // SAFETY: nothing calls back while these references are alive, here and below.
     unsafe { &mut (*inbox).payload }.clear();
     let mut left = len;
+    let begun = clock::uptime();
     while left > 0 {
+        if clock::uptime().since(begun) > MESSAGE_MS {
+            warning!("a message of {len} bytes from the service takes too long: the connection is given up");
+            // SAFETY: the client is connected; that it is not any more comes as an event.
+            let _error = unsafe { ffi::mqtt_abort(client) };
+            return false;
+        }
         let mut chunk = [0; 128];
         let room = chunk.len().min(left);
         // SAFETY: the chunk has at least `room` bytes.

@@ -1,7 +1,7 @@
 """What a build for hardware must not be: each case is refused by the compiler, with words that say what to do.
 
 mps2/an386 stands for hardware: Zephyr knows no emulator for it. The firmware is configured for it as for its sister
-mps2/an385, and the two files with the assertions are compiled; nothing is linked.
+mps2/an385, and the files with the assertions are compiled; nothing is linked.
 
     pytest tests/refusals        (in a Zephyr workspace: ZEPHYR_BASE)
 """
@@ -16,7 +16,7 @@ import pytest
 
 APPLICATION = Path(__file__).resolve().parents[2]
 PRODUCT = Path(__file__).resolve().parent / "product"
-SOURCES = ["shim.c", "shim_vault.c"]
+SOURCES = ["shim.c", "shim_slots.c", "shim_vault.c"]
 HEADERS = ["app_version_h", "driver_validation_h_target", "kobj_types_h_target", "offsets_h", "syscall_list_h_target"]
 HARDWARE, UNTESTED = PRODUCT / "hardware.overlay", PRODUCT / "untested.overlay"
 SEALING_KEY = "CONFIG_REFUSALS_PRODUCT_SEALING_KEY=y"
@@ -86,5 +86,21 @@ def test_hardware_with_its_own_entropy_and_sealing_key_is_built(tmp_path):
 )
 def test_a_build_that_could_not_keep_a_secret_is_refused(tmp_path, overlays, options, said):
     good, output = compile_for_hardware(tmp_path, overlays, options)
+    assert not good
+    assert said in output.replace('"\n"', ""), output
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["CONFIG_SENSOR_TEST_FAULTS=y"], "Images that are made to fail are for emulated boards only"),
+        (
+            ["CONFIG_SENSOR_TRIAL_MS=90000", "CONFIG_SENSOR_TRIAL_DEADLINE_MS=80000"],
+            "SENSOR_TRIAL_DEADLINE_MS must leave time for SENSOR_TRIAL_MS",
+        ),
+    ],
+)
+def test_a_build_whose_updates_could_not_work_is_refused(tmp_path, options, said):
+    good, output = compile_for_hardware(tmp_path, [HARDWARE], [SEALING_KEY, *options])
     assert not good
     assert said in output.replace('"\n"', ""), output

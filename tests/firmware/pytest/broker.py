@@ -45,7 +45,8 @@ class Broker:
         own = Authority("operator's authority")
         own.identity.write(self.operator_folder, "roots")
         own.server().write(self.operator_folder, "server")
-        own.client("operator").write(self.operator_folder, "operator")
+        for name in ("operator", "operator.firmware"):
+            own.client(name).write(self.operator_folder, name)
         shutil.copy(BROKERS / "acl", folder / "acl")
         (folder / "mosquitto.conf").write_text(self._configuration())
         self.folder = folder

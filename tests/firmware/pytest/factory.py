@@ -9,6 +9,7 @@ import select
 import termios
 import time
 import tty
+from dataclasses import dataclass
 from pathlib import Path
 
 from authority import Authority
@@ -21,8 +22,16 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 POWERS = ("firmware", "configuration", "anchors", "factory")
 
 
+@dataclass(frozen=True)
+class Tagged:
+    """A value with a tag of CBOR before it."""
+
+    tag: int
+    value: object
+
+
 def cbor(value) -> bytes:
-    """Deterministic CBOR (RFC 8949) of numbers, bytes, text, lists and maps with numbers as keys."""
+    """Deterministic CBOR (RFC 8949) of numbers, bytes, text, lists and maps with numbers as keys, in order."""
 
     def head(major: int, argument: int) -> bytes:
         for size, code in ((1, 24), (2, 25), (4, 26), (8, 27)):
@@ -32,8 +41,12 @@ def cbor(value) -> bytes:
                 return bytes([major << 5 | code]) + argument.to_bytes(size, "big")
         raise ValueError(argument)
 
+    if value is None:
+        return b"\xf6"
     if isinstance(value, bool):
         return b"\xf5" if value else b"\xf4"
+    if isinstance(value, Tagged):
+        return head(6, value.tag) + cbor(value.value)
     if isinstance(value, int):
         return head(0, value) if value >= 0 else head(1, -1 - value)
     if isinstance(value, bytes):
@@ -108,13 +121,18 @@ def key_id(key: ec.EllipticCurvePublicKey) -> bytes:
     return hashlib.sha256(cbor({1: 2, -1: 1, -2: raw[1:33], -3: raw[33:]})).digest()
 
 
-def sign(key: ec.EllipticCurvePrivateKey, content_type: str, payload: bytes) -> bytes:
-    """COSE_Sign1 with ES256 and s in the lower half."""
-    protected = cbor({1: -7, 3: content_type, 4: key_id(key.public_key())})
+def cose_sign1(key: ec.EllipticCurvePrivateKey, header: dict, payload: bytes, detached: bool = False) -> Tagged:
+    """COSE_Sign1 (RFC 9052) with ES256 and s in the lower half."""
+    protected = cbor({1: -7} | header | {4: key_id(key.public_key())})
     digest = hashlib.sha256(cbor(["Signature1", protected, b"", payload])).digest()
     r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256()))))
     signature = r.to_bytes(32, "big") + min(s, ORDER - s).to_bytes(32, "big")
-    return b"\xd2" + cbor([protected, {}, payload, signature])
+    return Tagged(18, [protected, {}, None if detached else payload, signature])
+
+
+def sign(key: ec.EllipticCurvePrivateKey, content_type: str, payload: bytes) -> bytes:
+    """A signed document."""
+    return cbor(cose_sign1(key, {3: content_type}, payload))
 
 
 class Line:

@@ -1,4 +1,4 @@
-"""The firmware as a program (native_sim): its console, its shell and its flash file."""
+"""The firmware as a program (native_sim, or the virtual board in QEMU): its console and its shell."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 class Firmware:
     """One run of the program. The flash file outlives it."""
 
-    def __init__(self, program: Path, flash: Path, log: Path, *arguments: str) -> None:
-        self.command = [str(program), f"--flash={flash}", "--seed-random", "--uart_stdinout", *arguments]
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self.log = log.open("a")
         self.process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=os.environ | (environment or {}),
         )
         self.text = ""
         self.changed = threading.Condition()

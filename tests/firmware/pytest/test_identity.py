@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import DEVICE
+from bench import DEVICE
 from factory import Line, key_id
 from tools import Operations
 

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 from authority import FAR_AHEAD, LONG_AGO, UTC, Authority
-from conftest import DEVICE
+from bench import DEVICE
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tls_peer import TlsPeer
 

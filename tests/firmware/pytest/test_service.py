@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import DEVICE
+from bench import DEVICE
 
 HELLO, STATE, TELEMETRY = (f"device/{DEVICE}/{channel}" for channel in ("hello", "state", "telemetry"))
 FIVE_YEARS = 5 * 365 * 86_400
@@ -148,4 +148,13 @@ def test_the_watchdog_ends_a_device_that_hangs(bench):
     bench.start_broker()
     firmware = bench.enrol()
     firmware.command_line("device hang")
+    firmware.wait_for("boot 2, configuration 7", timeout=60)
+
+
+def test_a_device_that_panics_starts_again(bench):
+    bench.start_time_server().silent = True
+    bench.start_broker()
+    firmware = bench.enrol()
+    firmware.command_line("device panic")
+    firmware.wait_for("the device restarts")
     firmware.wait_for("boot 2, configuration 7", timeout=60)

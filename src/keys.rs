@@ -1,5 +1,5 @@
-//! The public key of the factory: who may provision blank devices with this firmware. Owns where it comes from: the build,
-//! or the command line of native_sim. R-PROVISION, R-AUTHORITY.
+//! Public keys that come with the build, or from the command line of native_sim: the factory's, and the one that images are
+//! verified with. Owns where they come from and their form; never what they are good for. R-AUTHORITY, R-UPDATE-TRUST.
 
 use crate::ffi;
 use base64ct::{Base64, Encoding};
@@ -8,7 +8,9 @@ use protocol::PublicKey;
 use protocol::key::PUBLIC_KEY_BYTES;
 
 /// The file that SENSOR_FACTORY_KEY_FILE names, empty where it names none.
-static BUILT_IN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/factory.pub"));
+static FACTORY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/factory.pub"));
+/// The file that SENSOR_IMAGE_KEY_FILE names, or the public half of the key that signs; empty where there is neither.
+static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/image_key.pub"));
 
 /// SubjectPublicKeyInfo of a P-256 key up to the point (RFC 5480): all such keys begin so.
 const HEAD: [u8; 26] = [
@@ -22,39 +24,45 @@ const END: &str = "-----END PUBLIC KEY-----";
 /// Longest file in bytes: with carriage returns and a comment.
 const FILE_BYTES_MAX: usize = 512;
 
-/// Why there is no key.
+/// Whose key it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyError {
-    /// The firmware was built without one.
-    Missing,
-    /// The file is no public key on P-256 in PEM.
-    Form,
+pub enum Owner {
+    /// Who may provision blank devices with this firmware.
+    Factory,
+    /// Who signs images: the bootloader knows the same key.
+    Image,
 }
 
-impl fmt::Display for KeyError {
+/// What is there is no public key on P-256 in PEM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyForm(Owner);
+
+impl fmt::Display for KeyForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => {
-                "the firmware knows no factory: build it with CONFIG_SENSOR_FACTORY_KEY_FILE (on native_sim: --factory-key)"
-            }
-            Self::Form => "the factory's key is no P-256 public key in PEM: take factory.pub of sensorctl",
+        f.write_str(match self.0 {
+            Owner::Factory => "the factory's key is no P-256 public key in PEM: take factory.pub of sensorctl",
+            Owner::Image => "the key of images is no P-256 public key in PEM: take what `imgtool getpub --encoding pem` gives",
         })
     }
 }
 
-/// The factory's key.
-pub fn read() -> Result<PublicKey, KeyError> {
+/// The key; `None` where the firmware was built without one.
+pub fn read(owner: Owner) -> Result<Option<PublicKey>, KeyForm> {
+    let (number, built_in) = match owner {
+        Owner::Factory => (ffi::SHIM_KEY_FACTORY, FACTORY),
+        Owner::Image => (ffi::SHIM_KEY_IMAGE, IMAGE),
+    };
     let mut buffer = [0; FILE_BYTES_MAX];
     // SAFETY: the pointer and the length are those of one array, which outlives the call.
-    let len = unsafe { ffi::shim_factory_key_file(buffer.as_mut_ptr(), buffer.len()) };
+    let len = unsafe { ffi::shim_key_file(number, buffer.as_mut_ptr(), buffer.len()) };
     let file = match buffer.get(..len) {
         Some(file) if !file.is_empty() => file,
-        _ => BUILT_IN,
+        _ => built_in,
     };
     if file.is_empty() {
-        return Err(KeyError::Missing);
+        return Ok(None);
     }
-    core::str::from_utf8(file).ok().and_then(parse).ok_or(KeyError::Form)
+    core::str::from_utf8(file).ok().and_then(parse).map(Some).ok_or(KeyForm(owner))
 }
 
 fn parse(pem: &str) -> Option<PublicKey> {

@@ -1,6 +1,6 @@
 /*
- * The factory's key from the command line of native_sim (--factory-key=FILE), in place of the one that the firmware was
- * built with. Owns the option; what the file says is Rust's. For simulated devices only.
+ * Public keys from the command line of native_sim (--factory-key=FILE, --image-key=FILE), in place of those that the
+ * firmware was built with. Owns the options; what the files say is Rust's. For simulated devices only.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -15,16 +15,18 @@
 #include <posix_native_task.h>
 #include <zephyr/arch/posix/posix_trace.h>
 
-static char *path;
+static char *factory_path;
+static char *image_path;
 
-size_t shim_factory_key_file(uint8_t *data, size_t room)
+size_t shim_key_file(enum shim_key key, uint8_t *data, size_t room)
 {
+	const char *path = key == SHIM_KEY_FACTORY ? factory_path : image_path;
 	/* 0 is O_RDONLY of every host that native_sim runs on. */
 	int file = path == NULL ? -1 : nsi_host_open(path, 0);
 	long len = 0;
 
 	if (path != NULL && file < 0) {
-		posix_print_error_and_exit("--factory-key=%s: the file cannot be read\n", path);
+		posix_print_error_and_exit("%s: the key's file cannot be read\n", path);
 	}
 	if (file >= 0) {
 		len = nsi_host_read(file, data, room);
@@ -33,15 +35,22 @@ size_t shim_factory_key_file(uint8_t *data, size_t room)
 	return len > 0 ? (size_t)len : 0;
 }
 
-static void add_option(void)
+static void add_options(void)
 {
 	static struct args_struct_t options[] = {
 		{
 			.option = "factory-key",
 			.name = "file",
 			.type = 's',
-			.dest = (void *)&path,
+			.dest = (void *)&factory_path,
 			.descript = "Public key (PEM) of who may provision this device",
+		},
+		{
+			.option = "image-key",
+			.name = "file",
+			.type = 's',
+			.dest = (void *)&image_path,
+			.descript = "Public key (PEM) that images are verified with",
 		},
 		ARG_TABLE_ENDMARKER,
 	};
@@ -49,10 +58,11 @@ static void add_option(void)
 	native_add_command_line_opts(options);
 }
 
-NATIVE_TASK(add_option, PRE_BOOT_1, 40);
+NATIVE_TASK(add_options, PRE_BOOT_1, 40);
 #else
-size_t shim_factory_key_file(uint8_t *data, size_t room)
+size_t shim_key_file(enum shim_key key, uint8_t *data, size_t room)
 {
+	ARG_UNUSED(key);
 	ARG_UNUSED(data);
 	ARG_UNUSED(room);
 	return 0;

@@ -1,0 +1,89 @@
+"""Updates on the virtual board, through the real MCUboot: a good image stays, and a bad one goes by itself. R-FW-ATOMIC,
+R-FW-HEALTH, R-BOOT-VERIFY, R-BOOT-NEWER."""
+
+from __future__ import annotations
+
+import pytest
+from bench import DEVICE
+
+STATE = f"device/{DEVICE}/firmware/state"
+TELEMETRY = f"device/{DEVICE}/telemetry"
+
+
+def wait_for_state(board, timeout: float = 120, **fields) -> dict:
+    def matches(state: dict) -> bool:
+        return all(state[name] == value for name, value in fields.items())
+
+    return board.operator.wait_for(STATE, matches, timeout)
+
+
+def start_with_v1(board):
+    """A device in service that runs 1.0.0."""
+    service = board.start_service()
+    v1 = board.image("1.0.0")
+    board.burn(v1)
+    firmware = board.enrol()
+    wait_for_state(board, phase="idle", version="1.0.0", sequence=0)
+    return service, v1, firmware
+
+
+def test_v1_installs_v2_which_confirms_itself(board):
+    service, _, firmware = start_with_v1(board)
+    batch = board.operator.wait_for(TELEMETRY, lambda batch: batch["s"])
+    assert batch["s"][0][1] is not None, "the sensor answers"
+    v2 = board.release("2.0.0")
+    service.publish_blocks(v2)
+    service.announce(v2)
+    assert wait_for_state(board, phase="downloading")["size"] == len(v2.image)
+    wait_for_state(board, phase="installing", version="1.0.0")
+    firmware.wait_for("sensor device 2.0.0 on mps2, started because the firmware asked for it", timeout=120)
+    wait_for_state(board, phase="trial", version="2.0.0")
+    stays = wait_for_state(board, phase="idle", version="2.0.0")
+    assert (stays["sequence"], stays["fault"]) == (1, None)
+    firmware.wait_for("firmware 2.0.0 has proven itself and stays")
+    assert board.slot0(len(v2.image)) == v2.image
+    # And over a power cut.
+    firmware.kill()
+    board.run().wait_for("sensor device 2.0.0 on mps2")
+    wait_for_state(board, phase="idle", version="2.0.0", sequence=1)
+
+
+PANICS = 2
+
+
+# The build numbers of SENSOR_TEST_FAULTS.
+@pytest.mark.parametrize(
+    ("build", "fault"),
+    # The last one has noted before it went that it stays: its manifest counts as installed, and is not taken again.
+    [(1, "reverted"), (2, "reverted"), (3, "no_service"), (4, "no_sensor"), (5, "sequence")],
+    ids=["hangs_at_start", "panics", "cannot_connect", "sensor_is_dead", "never_confirms"],
+)
+def test_a_bad_image_goes_by_itself(board, build, fault):
+    service, v1, _ = start_with_v1(board)
+    board.operator.wait_for(TELEMETRY, lambda batch: batch["s"] and batch["s"][0][1] is not None)
+    bad = board.release("2.0.0", build)
+    service.publish_blocks(bad)
+    service.announce(bad)
+    wait_for_state(board, phase="installing", version="1.0.0")
+    back = wait_for_state(board, timeout=240, version="1.0.0", fault=fault)
+    assert back["sequence"] == int(fault == "sequence")
+    if build == PANICS:
+        assert board.operator.hellos[-1]["reset"] == "fault"
+    assert board.slot0(len(v1)) == v1
+
+
+def test_a_bad_image_is_not_tried_for_ever(board):
+    service, v1, _ = start_with_v1(board)
+    bad = board.release("2.0.0", PANICS)
+    service.publish_blocks(bad)
+    service.announce(bad)
+    assert wait_for_state(board, timeout=240, version="1.0.0", fault="reverted")["attempts"] == 1
+    # The second and last time comes four trials later.
+    last = wait_for_state(board, timeout=400, version="1.0.0", phase="failed", attempts=2)
+    assert last["sequence"] == 0
+    assert board.slot0(len(v1)) == v1
+    # A better one is taken.
+    good = board.release("2.0.1").but(sequence=2)
+    service.publish_blocks(good)
+    service.announce(good)
+    wait_for_state(board, timeout=240, version="2.0.1", phase="idle", sequence=2)
