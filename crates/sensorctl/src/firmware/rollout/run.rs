@@ -159,7 +159,8 @@ pub async fn run(
     // A share that was signed reaches the broker still.
     let share = session.share();
     session.farewell().await;
-    Ok(End::Interrupted(share))
+    // Too many had failed already, and share 0 was on its way.
+    Ok(session.stopping.take().map_or(End::Interrupted(share), End::Stopped))
 }
 
 struct Session<'a> {
