@@ -5,12 +5,15 @@
 //! The identity is one that never changes, in a vault that holds nothing but constants: identities that change are
 //! another test's.
 
+#[macro_use]
+mod no_slots;
+
 use device::platform::BACKLOG_SLOTS;
 use device::provisioning::{Development, adopt};
 use device::vault::Statement;
 use device::{
-    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeySlot, KeyValue, Pace, Product, Running,
-    SlotLayout, Slots, StorageError, Uptime, Vault, VaultError,
+    BootInfo, Command, Device, Entropy, EntropyError, Event, Key, KeySlot, KeyValue, Pace, Product,
+    StorageError, Uptime, Vault, VaultError,
 };
 use fastrand::Rng;
 use norflash::{Cut, Flash, Store};
@@ -100,44 +103,7 @@ impl Vault for Recorder<'_> {
     }
 }
 
-/// This device cannot be updated.
-impl Slots for Recorder<'_> {
-    fn layout(&self) -> Option<SlotLayout> {
-        None
-    }
-
-    fn read_running(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn read_candidate(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn discard(&mut self) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn erase(&mut self, _: u32) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn program(&mut self, _: u32, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn mark(&mut self) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn running(&mut self) -> Result<Running, StorageError> {
-        Ok(Running::Confirmed)
-    }
-
-    fn confirm(&mut self) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-}
+cannot_be_updated!(Recorder<'_>);
 
 fn samples(batch: &[u8]) -> impl Iterator<Item = Sample> {
     let batch = Batch::decode(batch).expect("a batch");

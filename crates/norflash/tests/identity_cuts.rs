@@ -5,6 +5,8 @@
 //!
 //! A cut after an operation leaves what a cut before the next one leaves, so that each content stands for two cuts.
 
+#[macro_use]
+mod no_slots;
 #[path = "identity_cuts/board.rs"]
 mod board;
 #[path = "../../device/tests/world/mod.rs"]

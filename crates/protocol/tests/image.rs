@@ -2,15 +2,13 @@
 
 mod samples;
 
-use p256::ecdsa::SigningKey;
 use proptest::prelude::*;
 use protocol::image::{Content, Header, Image, Version, key_hash, tlv};
 use protocol::key::{Digest, sha256};
-use protocol::{PublicKey, Signature, UpdateFault, Uuid};
+use protocol::{Signature, UpdateFault, Uuid};
+use samples::images::{CLASS, VENDOR, accepted, sealed};
 use samples::{key, public, sign};
 
-const VENDOR: Uuid = Uuid(*b"vendor-of-device");
-const CLASS: Uuid = Uuid(*b"class-of-devices");
 const VERSION: Version = Version { major: 1, minor: 2, revision: 3, build: 4 };
 
 fn content(body: &[u8]) -> Content<'_> {
@@ -21,26 +19,6 @@ fn content(body: &[u8]) -> Content<'_> {
         header_size: 64,
         ..Content::new(body, VERSION)
     }
-}
-
-fn sealed(content: &Content<'_>, signer: &SigningKey) -> Vec<u8> {
-    let mut out = vec![0; content.bytes_max()];
-    let len = content
-        .seal(&public(signer), &mut out, |digest| Ok::<_, ()>(sign(signer, digest)))
-        .expect("an image");
-    out.truncate(len);
-    out
-}
-
-/// Everything that a device asks of an image, in its order.
-fn accepted(bytes: &[u8], key: &PublicKey) -> Result<Image, UpdateFault> {
-    let image = Image::decode(bytes)?;
-    if image.bytes() as usize != bytes.len() {
-        return Err(UpdateFault::ImageSize);
-    }
-    image.verify(&sha256(&[&bytes[..image.hashed_bytes() as usize]]), key)?;
-    image.check_class(VENDOR, CLASS)?;
-    Ok(image)
 }
 
 /// A TLV.

@@ -4,15 +4,13 @@ mod python;
 mod samples;
 
 use p256::ecdsa::SigningKey;
+use protocol::UpdateFault;
 use protocol::image::{Content, Image, Version};
-use protocol::key::sha256;
-use protocol::{PublicKey, UpdateFault, Uuid};
-use samples::{key, public, sign};
+use samples::images::{CLASS, VENDOR, accepted, sealed};
+use samples::{key, public};
 use serde_json::{Value, json};
 
 const BODY: [u8; 777] = [0xb0; 777];
-const VENDOR: Uuid = Uuid(*b"vendor-of-device");
-const CLASS: Uuid = Uuid(*b"class-of-devices");
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
@@ -55,26 +53,6 @@ fn imgtool(tasks: &[Value]) -> Vec<Value> {
         .collect();
     assert_eq!(answers.len(), tasks.len());
     answers
-}
-
-fn sealed(content: &Content<'_>, signer: &SigningKey) -> Vec<u8> {
-    let mut out = vec![0; content.bytes_max()];
-    let len = content
-        .seal(&public(signer), &mut out, |digest| Ok::<_, ()>(sign(signer, digest)))
-        .expect("an image");
-    out.truncate(len);
-    out
-}
-
-/// Everything that a device asks of an image, in its order.
-fn accepted(bytes: &[u8], key: &PublicKey) -> Result<Image, UpdateFault> {
-    let image = Image::decode(bytes)?;
-    if image.bytes() as usize != bytes.len() {
-        return Err(UpdateFault::ImageSize);
-    }
-    image.verify(&sha256(&[&bytes[..image.hashed_bytes() as usize]]), key)?;
-    image.check_class(VENDOR, CLASS)?;
-    Ok(image)
 }
 
 #[test]

@@ -4,10 +4,7 @@
 use crate::world::vault::{public, sign};
 use device::vault::Statement;
 use device::vault::partition::{ENTRY_BYTES_MAX, Partition, Rewrite};
-use device::{
-    Entropy, EntropyError, Key, KeySlot, KeyValue, Running, SlotLayout, Slots, StorageError, Vault,
-    VaultError,
-};
+use device::{Entropy, EntropyError, Key, KeySlot, KeyValue, StorageError, Vault, VaultError};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use fastrand::Rng;
 use norflash::{Cut, Flash, FlashError, Store};
@@ -268,41 +265,4 @@ impl Vault for Platform {
     }
 }
 
-/// This device cannot be updated.
-impl Slots for Platform {
-    fn layout(&self) -> Option<SlotLayout> {
-        None
-    }
-
-    fn read_running(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn read_candidate(&mut self, _: u32, _: &mut [u8]) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn discard(&mut self) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn erase(&mut self, _: u32) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn program(&mut self, _: u32, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn mark(&mut self) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-
-    fn running(&mut self) -> Result<Running, StorageError> {
-        Ok(Running::Confirmed)
-    }
-
-    fn confirm(&mut self) -> Result<(), StorageError> {
-        Err(StorageError::Medium)
-    }
-}
+cannot_be_updated!(Platform);

@@ -1,6 +1,7 @@
 //! Signed documents of every type for the tests: the smallest and the longest, and the keys that signed them.
 #![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
+pub mod images;
 mod parts;
 
 use p256::ecdsa::SigningKey;
