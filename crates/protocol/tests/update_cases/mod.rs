@@ -1,6 +1,7 @@
 //! The fuzzer's seeds for images, blocks and patches.
 
-use super::samples::{key, public, sign};
+use super::samples::images::sealed;
+use super::samples::key;
 use protocol::Uuid;
 use protocol::blocks::{BLOCK_BYTES, BLOCK_MESSAGE_BYTES_MAX, HASH_BYTES, Tree};
 use protocol::fuzz::{BASE_BYTES, base_byte};
@@ -18,9 +19,9 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         header_size: 64,
         ..content
     };
-    seeds.push(("image", "plain", image(&content)));
-    seeds.push(("image", "class-and-counter", image(&full)));
-    seeds.push(("image", "in-a-slot", [&image(&full)[..], &[0xff; 64]].concat()));
+    seeds.push(("image", "plain", sealed(&content, &key(1))));
+    seeds.push(("image", "class-and-counter", sealed(&full, &key(1))));
+    seeds.push(("image", "in-a-slot", [&sealed(&full, &key(1))[..], &[0xff; 64]].concat()));
     seeds.push(("block", "alone", block(100, 0)));
     seeds.push(("block", "last-of-two", block(BLOCK_BYTES + 20, 1)));
     seeds.push(("block", "last-of-seven", block(6 * BLOCK_BYTES + 1, 6)));
@@ -37,14 +38,6 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ));
     seeds.push(("patch", "new", patch(&base, b"something else altogether", &[(0, 0, 25)])));
     seeds
-}
-
-fn image(content: &Content<'_>) -> Vec<u8> {
-    let mut out = vec![0; content.bytes_max()];
-    let sign = |digest: &_| Ok::<_, ()>(sign(&key(1), digest));
-    let len = content.seal(&public(&key(1)), &mut out, sign).expect("an image");
-    out.truncate(len);
-    out
 }
 
 /// Tree hash, size, number and message of a block.
