@@ -8,6 +8,7 @@ use aho_corasick::AhoCorasick;
 use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -92,11 +93,35 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 /// The whole memory of a running child, which is what a core dump would hold and more: code and shared libraries too. The
 /// system lets a parent read it, and root.
 pub fn memory(pid: u32) -> Vec<u8> {
-    let at = |name: &str| format!("/proc/{pid}/{name}");
-    let maps = fs::read_to_string(at("maps")).expect("the map of a child's memory");
-    let file = File::open(at("mem")).expect("the memory of a child");
+    for _ in 0..MEMORY_TRIES {
+        match memory_once(pid) {
+            Ok(memory) => return memory,
+            Err(Unread { mapping, error }) => {
+                let still_there = maps(pid).lines().any(|line| line == mapping);
+                assert!(!still_there, "{mapping} cannot be read: {error}");
+            }
+        }
+    }
+    panic!("the memory of {pid} changed under each of {MEMORY_TRIES} readings");
+}
+
+/// A thread of the process that ends takes its stack with it: what was listed a moment ago is no longer there to be read,
+/// and the reading begins again.
+const MEMORY_TRIES: usize = 50;
+
+struct Unread {
+    mapping: String,
+    error: io::Error,
+}
+
+fn maps(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/maps")).expect("the map of a child's memory")
+}
+
+fn memory_once(pid: u32) -> Result<Vec<u8>, Unread> {
+    let file = File::open(format!("/proc/{pid}/mem")).expect("the memory of a child");
     let mut memory = Vec::new();
-    for line in maps.lines() {
+    for line in maps(pid).lines() {
         let mut fields = line.split_whitespace();
         let (range, rights) = (fields.next().expect("a range"), fields.next().expect("rights"));
         // The kernel's own pages cannot be read, nor can they hold anything of the program.
@@ -108,9 +133,9 @@ pub fn memory(pid: u32) -> Vec<u8> {
         let start = memory.len();
         memory.resize(start + (to - from) as usize, 0);
         let read = file.read_exact_at(&mut memory[start..], from);
-        read.unwrap_or_else(|error| panic!("{line} cannot be read: {error}"));
+        read.map_err(|error| Unread { mapping: line.to_owned(), error })?;
     }
-    memory
+    Ok(memory)
 }
 
 fn forms(key: &[u8; SCALAR_BYTES]) -> Vec<(&'static str, Vec<u8>)> {
@@ -208,5 +233,20 @@ mod tests {
         let seen = super::memory(std::process::id());
         assert!(Search::new([&kept]).find(&seen).contains("key 1007 in raw form"));
         assert!(Search::new([&secret(1008)]).find(&memory).is_empty());
+    }
+
+    #[test]
+    fn a_process_whose_threads_come_and_go_is_read_all_the_same() {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::spawn(|| std::hint::black_box([0_u8; 4096])).join().expect("a short thread");
+                }
+            });
+            let readings: Vec<usize> = (0..20).map(|_| memory(std::process::id()).len()).collect();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(readings.iter().all(|bytes| *bytes > 1 << 20), "{readings:?}");
+        });
     }
 }

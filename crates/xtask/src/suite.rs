@@ -13,7 +13,8 @@ use std::time::Instant;
 /// The options of the test run.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Run only the steps whose name contains this word; `list` prints the names
+    /// Run only the steps whose name contains this word; `list` prints the names. Some run only when they are named: they
+    /// take longer than all others together
     step: Option<String>,
 }
 
@@ -40,6 +41,9 @@ const STEPS: [Step; 11] = [
     ("board", board),
 ];
 
+/// Steps that run only where they are named.
+const LONG: [Step; 1] = [("whole-board", whole_board)];
+
 /// Runs the steps and says how each ended.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let wanted = arguments.step.as_deref().unwrap_or("");
@@ -47,9 +51,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for (name, _) in STEPS {
             println!("{name}");
         }
+        for (name, _) in LONG {
+            println!("{name} (only when it is named)");
+        }
         return Ok(());
     }
-    let steps: Vec<&Step> = STEPS.iter().filter(|(name, _)| name.contains(wanted)).collect();
+    let mut steps: Vec<&Step> = STEPS.iter().filter(|(name, _)| name.contains(wanted)).collect();
+    steps.extend(LONG.iter().filter(|(name, _)| *name == wanted));
     ensure!(!steps.is_empty(), "no step's name contains {wanted:?}; `cargo xtask test list` prints them");
     let mut lines = Vec::new();
     let [mut passed, mut failed, mut skipped] = [0; 3];
@@ -278,6 +286,7 @@ fn zephyr() -> Result<Outcome> {
             variant: "host",
             suites: "tests",
             outdir: "twister",
+            only: None,
         },
     )
 }
@@ -294,6 +303,8 @@ struct Twister {
     suites: &'static str,
     /// Where it builds, in cargo's target folder.
     outdir: &'static str,
+    /// Only the tests with this marker.
+    only: Option<&'static str>,
 }
 
 fn twister(base: &Path, run: &Twister) -> Result<Outcome> {
@@ -303,6 +314,9 @@ fn twister(base: &Path, run: &Twister) -> Result<Outcome> {
     let mut twister = Command::new("west");
     twister.args(["twister", "--platform", run.platform, "--jobs", "2", "--inline-logs", "--testsuite-root"]);
     twister.arg(process::root().join(run.suites)).arg("--outdir").arg(process::target().join(run.outdir));
+    if let Some(marker) = run.only {
+        twister.arg(format!("--pytest-args=-m{marker}"));
+    }
     twister.env("SENSOR_PROGRAMS", &programs);
     twister.envs(toolchain.environment()?).env("ZEPHYR_BASE", base).current_dir(base);
     if std::env::var_os("ZEPHYR_TOOLCHAIN_VARIANT").is_none() {
@@ -312,7 +326,7 @@ fn twister(base: &Path, run: &Twister) -> Result<Outcome> {
 }
 
 /// The real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
-/// firmware on it, updated by its service, with power cuts in the download (`tests/board`).
+/// firmware on it, updated by its service (`tests/board`, those marked as short).
 fn board() -> Result<Outcome> {
     let Some(base) = zephyr_base() else {
         return Ok(Outcome::Skipped("no Zephyr workspace to build the board in".into()));
@@ -325,14 +339,29 @@ fn board() -> Result<Outcome> {
     // Two QEMUs at once.
     tests.args(["--ignored", "--test-threads", "2"]).env(virtualboard::builds::VARIABLE, builds.folder());
     process::run(&mut tests)?;
+    firmware_on_board(&base, Some("short"))
+}
+
+/// The same, with images that go by themselves, and power cuts in downloads of the real firmware: half an hour.
+fn whole_board() -> Result<Outcome> {
+    match board()? {
+        Outcome::Passed => {}
+        skipped @ Outcome::Skipped(_) => return Ok(skipped),
+    }
+    let base = zephyr_base().context("the Zephyr workspace is gone")?;
+    firmware_on_board(&base, None)
+}
+
+fn firmware_on_board(base: &Path, only: Option<&'static str>) -> Result<Outcome> {
     twister(
-        &base,
+        base,
         &Twister {
             platform: "mps2/an385",
             target: "thumbv7m-none-eabi",
             variant: "gnuarmemb",
             suites: "tests/board",
             outdir: "twister-board",
+            only,
         },
     )
 }

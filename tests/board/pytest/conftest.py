@@ -36,6 +36,10 @@ FACTORY_KEY = ec.derive_private_key(
 )
 
 
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "short: also runs where the rest would take too long (cargo xtask test board)")
+
+
 class ShortFolder(tempfile.TemporaryDirectory):
     """A folder with a short path."""
 

@@ -27,6 +27,7 @@ def start_with_v1(board):
     return service, v1, firmware
 
 
+@pytest.mark.short
 def test_v1_installs_v2_which_confirms_itself(board):
     service, _, firmware = start_with_v1(board)
     batch = board.operator.wait_for(TELEMETRY, lambda batch: batch["s"])
