@@ -105,12 +105,15 @@ pub struct Clock {
     ceiling: EpochMillis,
     below: Option<Below>,
     servers: Vec<Server, TIME_SERVERS_MAX>,
+    /// Those that are asked until one of them has given an answer that counts, one bit for each; 0: any.
+    sought: u8,
     turn: usize,
     wake: Uptime,
     pending: Option<Pending>,
     estimate: Option<Estimate>,
     /// When an answer was last taken over or found to agree.
     heard: Uptime,
+    heard_from: Option<usize>,
     candidate: Option<Candidate>,
     anchor: Option<Anchor>,
     misfits: u8,
@@ -124,19 +127,20 @@ impl Clock {
     /// `servers` how many are configured (more than [`TIME_SERVERS_MAX`] are not used).
     pub fn new(build: EpochMillis, stored: Option<EpochMillis>, servers: usize) -> Self {
         let ceiling = build.offset((SERVICE_YEARS * 365 * 86_400_000) as i64);
-        let fresh = Server { not_before: Uptime(0), interval_ms: MIN_INTERVAL_MS, failures: 0 };
         Self {
             build,
             // A stored time beyond the ceiling can only be damage.
             floor: stored.filter(|t| *t < ceiling).map_or(build, |t| t.max(build)),
             ceiling,
             below: None,
-            servers: core::iter::repeat_n(fresh, servers.min(TIME_SERVERS_MAX)).collect(),
+            servers: fresh(servers),
+            sought: 0,
             turn: 0,
             wake: Uptime(0),
             pending: None,
             estimate: None,
             heard: Uptime(0),
+            heard_from: None,
             candidate: None,
             anchor: None,
             misfits: 0,
@@ -144,6 +148,23 @@ impl Clock {
             steps: 0,
             refused: 0,
         }
+    }
+
+    /// Other servers from now on: `servers` of them, asked at once. What the former ones said stays. `sought` names those that
+    /// are on trial, one bit for each: they are asked until one of them has given an answer that counts, and none of the others
+    /// while the clock is set.
+    pub fn replace(&mut self, now: Uptime, servers: usize, sought: u8) {
+        self.servers = fresh(servers);
+        self.sought = sought;
+        self.turn = 0;
+        self.wake = now;
+        // Each speaks of a server by its place in the former list.
+        (self.pending, self.candidate, self.below) = (None, None, None);
+    }
+
+    /// Which server has given the last answer that counts.
+    pub fn heard_from(&self) -> Option<usize> {
+        self.heard_from
     }
 
     /// The time at `when`, which may lie in the past; `None` while the clock is not set.
@@ -241,9 +262,14 @@ impl Clock {
             return None;
         }
         let count = self.servers.len();
-        let due = |index: &usize| self.servers.get(*index).is_some_and(|server| server.not_before <= now);
+        let asked =
+            |index: usize| self.sought == 0 || self.estimate.is_none() || self.sought >> index & 1 != 0;
+        let due = |index: &usize| {
+            asked(*index) && self.servers.get(*index).is_some_and(|server| server.not_before <= now)
+        };
         let Some(server) = (0..count).map(|step| (self.turn + step) % count).find(due) else {
-            self.wake = self.servers.iter().map(|server| server.not_before).min().unwrap_or(Uptime(u64::MAX));
+            let servers = self.servers.iter().enumerate().filter(|(index, _)| asked(*index));
+            self.wake = servers.map(|(_, server)| server.not_before).min().unwrap_or(Uptime(u64::MAX));
             return None;
         };
         self.turn = (server + 1) % count;
@@ -334,7 +360,14 @@ impl Clock {
             Ok(_) => {
                 self.pending = None;
                 self.below = None;
-                self.wake = if matches!(verdict, Ok(Some(_))) { now.after(POLL_MS) } else { now };
+                if matches!(verdict, Ok(Some(_))) {
+                    self.heard_from = Some(pending.server);
+                    if self.sought >> pending.server & 1 != 0 {
+                        self.sought = 0;
+                    }
+                }
+                let heard = matches!(verdict, Ok(Some(_))) && self.sought == 0;
+                self.wake = if heard { now.after(POLL_MS) } else { now };
                 if let Some(server) = self.servers.get_mut(pending.server) {
                     if matches!(verdict, Ok(Some(_))) {
                         server.interval_ms = MIN_INTERVAL_MS;
@@ -352,6 +385,11 @@ impl Clock {
         }
         verdict
     }
+}
+
+fn fresh(servers: usize) -> Vec<Server, TIME_SERVERS_MAX> {
+    let fresh = Server { not_before: Uptime(0), interval_ms: MIN_INTERVAL_MS, failures: 0 };
+    core::iter::repeat_n(fresh, servers.min(TIME_SERVERS_MAX)).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The configuration in force: loads it from the store and stores a new one. Owns no schema: that is
-//! [`protocol::config`]. R-CONF.
+//! The configuration that the factory gave: loads it from the store and stores it. Owns no schema: that is
+//! [`protocol::config`]; what is changed in the field is [`crate::settings`]'s. R-CONF.
 
 use crate::platform::{Key, KeyValue, StorageError};
 use core::fmt;
@@ -34,10 +34,23 @@ impl fmt::Display for LoadError {
 
 impl core::error::Error for LoadError {}
 
-/// Loads the configuration in force.
+/// Loads the factory's configuration.
 pub fn load(store: &mut impl KeyValue) -> Result<Configuration, LoadError> {
     let mut buffer = [0; CONFIGURATION_BYTES_MAX];
-    match store.read(Key::Configuration, &mut buffer) {
+    read(store, &mut buffer)
+}
+
+/// The same once it was loaded; `buffer` holds [`CONFIGURATION_BYTES_MAX`] bytes. What was valid then and is not any more is
+/// damaged.
+pub(crate) fn load_from(store: &mut impl KeyValue, buffer: &mut [u8]) -> Result<Configuration, StorageError> {
+    read(store, buffer).map_err(|error| match error {
+        LoadError::Storage(error) => error,
+        LoadError::Missing | LoadError::Invalid(_) | LoadError::OtherDevice => StorageError::Corrupt,
+    })
+}
+
+fn read(store: &mut impl KeyValue, buffer: &mut [u8]) -> Result<Configuration, LoadError> {
+    match store.read(Key::Configuration, buffer) {
         Ok(None) => Err(LoadError::Missing),
         Ok(Some(bytes)) => Configuration::decode(bytes).map_err(LoadError::Invalid),
         Err(error) => Err(LoadError::Storage(error)),

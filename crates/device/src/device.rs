@@ -1,13 +1,18 @@
 //! The device: routes events to the machines and asks them in turn what is to be done. Owns the platform and the buffer
 //! of the message that is being sent; takes no decision that one of the machines could take.
 
+mod commands;
 mod firmware;
 mod kept;
+mod log;
 mod messages;
+mod settings;
 mod trust;
 
+use crate::audit::RingError;
 use crate::backlog::Backlog;
 use crate::clock::{self, Clock, TimeError};
+use crate::commands::Commands;
 use crate::config;
 use crate::identity::{Identity, record};
 use crate::interface::{BootInfo, Command, End, Event, Password, Product, StartError};
@@ -15,13 +20,18 @@ use crate::note::Note;
 use crate::outbox::{Kind, Outbox};
 use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
 use crate::session::{Policy, Request, Session};
+use crate::settings::{Owner, Settings, Started};
 use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
 use crate::update::Update;
 use core::borrow::BorrowMut;
 use firmware::Vitals;
 use heapless::Deque;
 use kept::{count_boot, read_ends, read_number};
+use log::Log;
+use protocol::config::{CONFIGURATION_BYTES_MAX, CONFIGURATION_STATE_BYTES_MAX};
+use protocol::document::LOG_PAYLOAD_BYTES_MAX;
 use protocol::hello::PreviousBoots;
+use protocol::signed::ENVELOPE_BYTES_MAX;
 use protocol::telemetry::BATCH_BYTES_MAX;
 use protocol::topic::{subscriptions, topic};
 use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, KeyId, State};
@@ -32,6 +42,11 @@ pub const STATE_PERIOD_MS: u64 = 60_000;
 
 /// Shortest time between two writes of the confirmed time, in milliseconds: at most 24 writes a day.
 pub const TIME_STORE_PERIOD_MS: u64 = 3_600_000;
+
+/// Longest message of a device in bytes.
+pub const MESSAGE_BYTES_MAX: usize = CONFIGURATION_STATE_BYTES_MAX;
+const _: () = assert!(BATCH_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(LOG_PAYLOAD_BYTES_MAX + ENVELOPE_BYTES_MAX <= MESSAGE_BYTES_MAX);
 
 /// Notes that wait for the port. More at once would only repeat each other.
 const NOTES_MAX: usize = 8;
@@ -47,11 +62,18 @@ enum Life {
     Stopped,
 }
 
+/// How the security log was opened: what was wrong with it.
+#[derive(Clone, Copy, Debug)]
+struct Opened(Option<RingError>);
+
 /// The device. `R` is its ring, or a reference to it.
 #[derive(Debug)]
 pub struct Device<P, R = Ring> {
     platform: P,
+    /// What the device runs on: what is in force, or what is on trial.
     configuration: Configuration,
+    settings: Settings,
+    commands: Commands,
     identity: Identity,
     token: Token,
     token_renewal: Option<Uptime>,
@@ -63,6 +85,7 @@ pub struct Device<P, R = Ring> {
     backlog: Backlog,
     backlog_retry: Uptime,
     update: Update,
+    log: Log,
     vitals: Vitals,
     ends: PreviousBoots,
     outbox: Outbox,
@@ -77,7 +100,11 @@ pub struct Device<P, R = Ring> {
     storage_errors: u32,
     notes: Deque<Note, NOTES_MAX>,
     life: Life,
-    buffer: [u8; BATCH_BYTES_MAX],
+    /// When the device was last called.
+    now: Uptime,
+    buffer: [u8; MESSAGE_BYTES_MAX],
+    /// The start is not recorded yet: what was wrong with the log.
+    unsettled: Option<Opened>,
 }
 
 impl<P: Platform + Slots> Device<P> {
@@ -118,8 +145,31 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             storage_errors += 1;
             None
         });
+        let Started { settings, configuration, sought, .. } = {
+            let mut scratch = [0; CONFIGURATION_BYTES_MAX];
+            let owner = Owner { id: identity.id(), group: identity.group() };
+            let bound = info.pace.configuration_ms;
+            let started = Settings::load(configuration, bound, owner, now, &mut platform, &mut scratch);
+            if started.damaged {
+                storage_errors += 1;
+                let _fits = notes.push_back(Note::ConfigurationDamaged);
+            }
+            if let Some(error) = started.storage {
+                storage_errors += 1;
+                let _fits = notes.push_back(Note::Storage(error));
+            }
+            if let Some(undone) = &started.undone {
+                let (layer, number) = (undone.layer, undone.number);
+                let _fits = notes.push_back(Note::ConfigurationUndone { layer, number, failure: None });
+            }
+            started
+        };
+        let mut clock = Clock::new(info.build, stored.map(EpochMillis), 0);
+        clock.replace(now, configuration.time_servers.len(), sought);
         let backlog = Backlog::load(&mut platform);
         let update = Update::load(info.product, info.pace, info.reset, now, &mut platform);
+        let (log, log_error) = Log::open(&mut platform, identity.id(), boot);
+        let commands = Commands::load(identity.is_rotating(), &mut platform);
         let mut random = [0; 4];
         // Without a random number the first attempt comes at the end of its window.
         let random = platform.fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
@@ -128,22 +178,19 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             platform,
             policy: info.policy,
             product: info.product,
-            clock: Clock::new(info.build, stored.map(EpochMillis), configuration.time_servers.len()),
+            clock,
             session: Session::new(info.policy, configuration.keep_alive_s, now, random),
-            telemetry: Telemetry::new(
-                ring,
-                boot,
-                configuration.sample_period_ms,
-                configuration.report_period_ms,
-                now,
-            ),
+            telemetry: Telemetry::new(ring, boot, &configuration, now),
             configuration,
+            settings,
+            commands,
             identity,
             token: Token::default(),
             token_renewal: None,
             backlog,
             backlog_retry: now,
             update,
+            log,
             vitals: Vitals::default(),
             ends,
             outbox: Outbox::default(),
@@ -158,8 +205,19 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             storage_errors,
             notes,
             life: Life::Running,
-            buffer: [0; BATCH_BYTES_MAX],
+            now,
+            buffer: [0; MESSAGE_BYTES_MAX],
+            unsettled: Some(Opened(log_error)),
         })
+    }
+
+    /// Writes down what the start was. Not while the device is made: it is too long to be put together on a stack and then
+    /// moved.
+    fn settle_start(&mut self) {
+        if let Some(Opened(log_error)) = self.unsettled.take() {
+            self.log_started(log_error);
+            self.command_settled();
+        }
     }
 
     /// The configuration in force.
@@ -199,10 +257,11 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// How the device is.
     pub fn state(&self, now: Uptime) -> State {
-        let mut state = State::new(self.hello.firmware.clone(), self.hello.boot);
+        let mut state = State::new(self.hello.firmware.clone(), self.hello.boot, self.hello.reset);
         state.t = self.clock.time(now);
         state.uptime_s = (now.since(self.started) / 1000) as u32;
-        state.config = self.configuration.number;
+        state.config = self.settings.number();
+        state.group_config = self.settings.group_number();
         state.clock = self.clock.quality(now);
         state.clock_error_ms = u32::try_from(self.clock.error_ms(now).unwrap_or(0)).unwrap_or(u32::MAX);
         state.clock_steps = self.clock.steps();
@@ -210,18 +269,24 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         state.waiting = self.telemetry.held() as u32;
         state.capacity = RING_SAMPLES as u32;
         state.lost = self.telemetry.lost();
+        state.suppressed = self.telemetry.suppressed();
         state.sensor_faults = self.telemetry.faults();
+        state.alarms = self.telemetry.alarms();
         state.connections = self.session.connections;
         state.failures = self.session.failures;
         state.last_failure = self.session.last_failure;
         state.refused =
             self.refused.saturating_add(self.identity.refused()).saturating_add(self.update.refused());
+        state.refused = state.refused.saturating_add(self.settings.refused());
         state.storage_errors = self.storage_errors;
+        state.log_waiting = self.log.waiting();
         state
     }
 
     /// Takes in what has happened.
     pub fn handle(&mut self, now: Uptime, event: Event<'_>) {
+        self.now = now;
+        self.settle_start();
         match self.life {
             Life::Running => {}
             Life::Retiring(_) => return self.handle_last(now, event),
@@ -242,6 +307,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                     self.link_is_gone(Failure::SubscribeRefused);
                 } else if self.session.is_running() {
                     self.telemetry.connected();
+                    self.settings_reached(now);
                 }
             }
             Event::Acknowledged(token) => {
@@ -252,6 +318,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             Event::Message { topic, payload } => {
                 self.session.heard(now);
                 self.message(now, topic, payload);
+                self.log.reading = None;
             }
             Event::Reading(reading) => {
                 match reading {
@@ -262,7 +329,11 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                     }
                 }
                 let lost = self.telemetry.lost();
-                self.telemetry.reading(reading);
+                for (alarm, begins) in self.telemetry.reading(reading) {
+                    // Nobody wants to hear of it a minute later.
+                    self.state_due = now;
+                    self.note(Note::Alarm { alarm, begins });
+                }
                 if self.telemetry.lost() > lost && !core::mem::replace(&mut self.lost_noted, true) {
                     self.note(Note::Overflow);
                 }
@@ -273,6 +344,8 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// The next thing to do; `None` where there is nothing until the next event or deadline.
     pub fn poll_output(&mut self, now: Uptime) -> Option<Command<'_>> {
+        self.now = now;
+        self.settle_start();
         if let Some(note) = self.notes.pop_front() {
             return Some(Command::Log(note));
         }
@@ -299,6 +372,12 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         self.check_patience(now);
         self.check_token(now);
         self.check_identity(now);
+        self.check_settings(now);
+        self.check_command(now);
+        self.check_log(now);
+        if self.life != Life::Running {
+            return self.poll_output(now);
+        }
         if let Some(request) = self.session.poll_output(now, self.clock.is_plausible(now)) {
             return self.session_command(now, request);
         }
@@ -306,14 +385,21 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if let Some(note) = self.notes.pop_front() {
             return Some(Command::Log(note));
         }
-        if self.session.is_running()
-            && !self.outbox.is_full()
-            && let Some((token, channel, len)) = self.poll_message(now)
-        {
-            let payload = self.buffer.get(..len)?;
-            let topic = topic(&self.configuration.id, channel);
-            let retain = matches!(channel, Channel::State | Channel::IdentityState | Channel::FirmwareState);
-            return Some(Command::Publish { token, topic, payload, retain });
+        if self.session.is_running() && !self.outbox.is_full() {
+            if let Some((token, channel, len)) = self.poll_message(now) {
+                let payload = self.buffer.get(..len)?;
+                let topic = topic(&self.configuration.id, channel);
+                let retain = matches!(
+                    channel,
+                    Channel::State
+                        | Channel::IdentityState
+                        | Channel::FirmwareState
+                        | Channel::ConfigState
+                        | Channel::CommandAnswer
+                );
+                return Some(Command::Publish { token, topic, payload, retain });
+            }
+            self.all_sent(now);
         }
         // Only what telemetry leaves of the link is for firmware.
         self.poll_update(now)
@@ -341,7 +427,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                 next = next.min(self.backlog_retry);
             }
         }
-        if let Some(deadline) = self.update_deadline(now) {
+        let machines = [
+            self.update_deadline(now),
+            self.settings_deadline(now),
+            self.command_deadline(now),
+            self.log_deadline(now),
+        ];
+        for deadline in machines.into_iter().flatten() {
             next = next.min(deadline);
         }
         if let Some(renewal) = self.token_renewal.filter(|_| self.session.is_running()) {
@@ -354,6 +446,10 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     }
 
     fn note(&mut self, note: Note) {
+        self.record(&note);
+        if !self.configuration.log_level.covers(note.level()) {
+            return;
+        }
         // A full queue means that the port does not poll: the counters in the state still tell.
         let _full = self.notes.push_back(note);
     }
@@ -379,6 +475,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     fn time_answer(&mut self, now: Uptime, datagram: &[u8]) {
         match self.clock.answer(now, datagram) {
             Ok(Some(set)) => {
+                self.settings_time_answered();
                 self.time_set = true;
                 self.note(Note::Time(set));
             }
@@ -413,6 +510,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         self.store_time(now);
         self.update.connected(now);
         self.identity_accepted(now);
+        self.settings_connected(now);
     }
 
     fn disconnected(&mut self, now: Uptime, failure: Failure) {
@@ -431,6 +529,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     }
 
     fn link_is_gone(&mut self, failure: Failure) {
+        self.settings.failed(failure);
         self.note(Note::Disconnected(failure));
         self.outbox.clear();
         self.telemetry.disconnected();
@@ -452,7 +551,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         match request {
             Request::Connect => {
                 self.clock.attempt();
-                let credentials = self.identity.attempt();
+                let credentials = self.identity.attempt(self.settings.is_trying());
                 let token = self.sign_token(now, credentials);
                 let password = match token {
                     None => None,
@@ -480,7 +579,8 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                 })
             }
             Request::Subscribe => {
-                Some(Command::Subscribe(subscriptions(&self.configuration.id, self.product.class)))
+                let topics = subscriptions(&self.configuration.id, self.product.class, self.identity.group());
+                Some(Command::Subscribe(topics))
             }
             Request::Disconnect => Some(Command::Disconnect),
         }
@@ -497,7 +597,9 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             }
             Some(Kind::Hello) => self.end_is_known(),
             Some(Kind::FirmwareState) => self.update.state_acknowledged(),
-            Some(Kind::State | Kind::IdentityState | Kind::IdentityRequest) | None => {}
+            Some(Kind::CommandAnswer) => self.answer_acknowledged(),
+            Some(Kind::Log) => self.log_delivered(),
+            Some(Kind::State | Kind::IdentityState | Kind::IdentityRequest | Kind::ConfigState) | None => {}
         }
     }
 

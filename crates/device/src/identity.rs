@@ -17,7 +17,7 @@ use crate::interface::End;
 use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
 use crate::vault;
-use protocol::document::{Audience, CSR_BYTES_MAX, KeyUse, RenewalRequest};
+use protocol::document::{Audience, CSR_BYTES_MAX, KeyUse, Power, RenewalRequest};
 use protocol::identity_state::{Life as SaidLife, ROOTS_SOON_MS, Rotation};
 use protocol::signed::SealError;
 use protocol::x509::Certificate;
@@ -60,16 +60,17 @@ struct Validity {
 /// What a document has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Nothing that needs another connection.
-    None,
     /// The next connection is made with something else.
     Reconnect,
-    /// The device's life is over; where something could not be wiped, why.
-    End(End, Option<IdentityError>),
+    /// The key of a power was replaced.
+    Authority(Power, KeyId),
+    /// The device's life is to end: [`Identity::retire`].
+    Retire(End),
 }
 
 /// Identity and trust.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Identity {
     record: Record,
     key: KeyId,
@@ -79,6 +80,8 @@ pub(crate) struct Identity {
     in_use: Credentials,
     /// Attempts since the last connection.
     attempts: u32,
+    /// The last one was made while something else was on trial.
+    alone: bool,
     /// What the connection in use says about a trial could not be stored yet.
     undecided: bool,
     /// When [`Self::tick`] is next to be called, while connected.
@@ -117,6 +120,7 @@ impl Identity {
             roots_count: 0,
             in_use,
             attempts: 0,
+            alone: false,
             undecided: false,
             tick_due: Uptime(0),
             not_before: Uptime(0),
@@ -135,6 +139,15 @@ impl Identity {
 
     pub(crate) const fn id(&self) -> &protocol::DeviceId {
         &self.record.id
+    }
+
+    pub(crate) const fn group(&self) -> &protocol::Name {
+        &self.record.group
+    }
+
+    /// The slot of the identity in force.
+    pub(crate) const fn slot(&self) -> KeySlot {
+        self.record.active
     }
 
     pub(crate) const fn key(&self) -> KeyId {
@@ -221,6 +234,11 @@ impl Identity {
     pub(crate) fn next_request(&self) -> Option<Uptime> {
         let asked = self.record.pending.is_some_and(|pending| pending.certificate.is_none());
         self.request_due.filter(|_| asked)
+    }
+
+    /// True where a new identity is sure to be made, or is being made.
+    pub(crate) const fn is_rotating(&self) -> bool {
+        self.wanted || self.record.pending.is_some()
     }
 
     /// When a rotation that is wanted may begin.

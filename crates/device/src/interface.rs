@@ -9,7 +9,7 @@ use crate::platform::StorageError;
 use crate::session::Policy;
 use core::fmt;
 pub use protocol::document::End;
-use protocol::topic::TopicText;
+use protocol::topic::{Subscriptions, TopicText};
 use protocol::{Endpoint, EpochMillis, Failure, Measurement, Name, PublicKey, ResetCause, SensorFault, Uuid};
 
 /// What the port knows about this start.
@@ -27,7 +27,7 @@ pub struct BootInfo {
     pub policy: Policy,
     /// Which firmware is for it.
     pub product: Product,
-    /// The timing of updates.
+    /// The timing of updates and trials.
     pub pace: Pace,
 }
 
@@ -42,7 +42,7 @@ pub struct Product {
     pub image_key: Option<PublicKey>,
 }
 
-/// The timing of updates. A port may shrink it for tests; the defaults are for the field.
+/// The timing of updates and trials. A port may shrink it for tests; the defaults are for the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Shortest time between two requests for a block, in milliseconds: what is left of the link is telemetry's.
@@ -53,16 +53,20 @@ pub struct Pace {
     pub trial_ms: u32,
     /// How long after the start it must have shown that, in milliseconds; after that the device goes back.
     pub trial_deadline_ms: u32,
+    /// How long a change of the configuration may take to reach the service, in milliseconds; after that it is undone.
+    pub configuration_ms: u32,
 }
 
 impl Default for Pace {
-    /// 50 blocks a second at most, 10 s for one, healthy for 2 min within 15 min.
+    /// 50 blocks a second at most, 10 s for one, healthy for 2 min within 15 min; 10 min for a configuration: about as many
+    /// attempts to connect, in the worst case at the end of a service's short outage.
     fn default() -> Self {
         Self {
             block_interval_ms: 20,
             block_timeout_ms: 10_000,
             trial_ms: 120_000,
             trial_deadline_ms: 900_000,
+            configuration_ms: 600_000,
         }
     }
 }
@@ -139,6 +143,10 @@ pub enum Event<'a> {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time; the topics of a subscription are its longest part"
+)]
 pub enum Command<'a> {
     /// Send this datagram to a time server, from a new UDP port; hand what comes back to [`Event::TimeAnswer`].
     QueryTime {
@@ -168,7 +176,7 @@ pub enum Command<'a> {
         timeout_ms: u32,
     },
     /// Subscribe to these topics with QoS 1; the answer is [`Event::Subscribed`].
-    Subscribe([TopicText; 3]),
+    Subscribe(Subscriptions),
     /// Subscribe to this one topic with QoS 1 as well: what is retained there comes as [`Event::Message`]. The service's
     /// answer to the SUBSCRIBE is of no interest and is not handed on.
     Fetch(TopicText),

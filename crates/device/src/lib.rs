@@ -11,9 +11,11 @@
 #![deny(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod audit;
 mod backlog;
 mod backoff;
 pub mod clock;
+mod commands;
 pub mod config;
 mod device;
 pub mod entropy;
@@ -25,15 +27,16 @@ mod outbox;
 pub mod platform;
 pub mod provisioning;
 pub mod session;
+mod settings;
 pub mod telemetry;
 pub mod update;
 pub mod vault;
 
-pub use device::{Device, STATE_PERIOD_MS, TIME_STORE_PERIOD_MS};
+pub use device::{Device, MESSAGE_BYTES_MAX, STATE_PERIOD_MS, TIME_STORE_PERIOD_MS};
 pub use interface::{BootInfo, Command, End, Event, Pace, Password, Product, StartError};
 pub use note::Note;
 pub use platform::{
-    Entropy, EntropyError, Key, KeySlot, KeyValue, Platform, RootsPlace, Running, SlotLayout, Slots,
-    StorageError, Uptime, Vault, VaultError,
+    Entropy, EntropyError, Key, KeySlot, KeyValue, LogFlash, LogLayout, Platform, RootsPlace, Running,
+    SlotLayout, Slots, StorageError, Uptime, Vault, VaultError,
 };
 pub use session::Policy;

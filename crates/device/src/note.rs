@@ -1,12 +1,17 @@
 //! What happened, for a port's log and (later) for the security log. Owns the words, keeps nothing.
 
+use crate::audit::RingError;
 use crate::clock::{TimeError, TimeSet};
 use crate::identity::IdentityError;
 use crate::interface::End;
 use crate::platform::StorageError;
 use core::fmt;
+use protocol::command::ActionName;
+use protocol::config::LogLevel;
+use protocol::document::Action;
 use protocol::image::Version;
-use protocol::{Channel, Failure, KeyId, Refusal, SensorFault, UpdateFault};
+use protocol::state::Alarm;
+use protocol::{Channel, Failure, KeyId, Layer, Refusal, SensorFault, UpdateFault};
 
 /// Something worth writing down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +31,67 @@ pub enum Note {
     Sensor(SensorFault),
     /// The first sample since the last connection was dropped because too many wait.
     Overflow,
+    /// A value has gone beyond a threshold of the configuration, or has come back.
+    Alarm {
+        /// Which.
+        alarm: Alarm,
+        /// True where it begins.
+        begins: bool,
+    },
+    /// A change of the configuration was stored and is tried: the service has to be reached with it.
+    ConfigurationTried {
+        /// Its layer.
+        layer: Layer,
+        /// Its number.
+        number: u32,
+    },
+    /// A change of the configuration is in force.
+    ConfigurationChanged {
+        /// Its layer.
+        layer: Layer,
+        /// Its number.
+        number: u32,
+    },
+    /// A change of the configuration was undone: what was in force before is in force again.
+    ConfigurationUndone {
+        /// Its layer.
+        layer: Layer,
+        /// Its number.
+        number: u32,
+        /// Why the service was not reached; `None` where it was a time server that was not, or the device restarted too often.
+        failure: Option<Failure>,
+    },
+    /// A change of the configuration was refused.
+    ConfigurationRefused {
+        /// Its layer; `None` where that was not proven.
+        layer: Option<Layer>,
+        /// Its number; 0 where that was not proven.
+        number: u32,
+        /// Why.
+        why: Refusal,
+    },
+    /// What is stored of changes of the configuration is damaged: the device runs on what is whole.
+    ConfigurationDamaged,
     /// A document from the service was refused.
     DocumentRefused(Refusal),
     /// A document from the service was accepted.
     DocumentAccepted(Channel),
+    /// A command was begun.
+    Commanded {
+        /// Its number.
+        number: u32,
+        /// What it says.
+        action: Action,
+    },
+    /// A command of whom this device obeys was not begun.
+    CommandRefused(Refusal),
+    /// It is done.
+    CommandDone {
+        /// Its number.
+        number: u32,
+        /// What it said.
+        action: Action,
+    },
     /// Keys of a new identity were made.
     KeysMade,
     /// Keys could not be made, or the record of the identity could not be changed.
@@ -115,9 +177,63 @@ pub enum Note {
     Storage(StorageError),
     /// The random generator failed.
     Entropy,
+    /// The security log could not be written or read.
+    LogFailed(RingError),
+}
+
+impl Note {
+    /// How much it matters. A warning is what somebody should look at; an error is what the device cannot mend by itself.
+    pub const fn level(&self) -> LogLevel {
+        match self {
+            Self::IdentityFailed(_)
+            | Self::Storage(_)
+            | Self::Entropy
+            | Self::LogFailed(_)
+            | Self::ConfigurationDamaged => LogLevel::Error,
+            Self::TimeRefused(_)
+            | Self::Disconnected(_)
+            | Self::Sensor(_)
+            | Self::Overflow
+            | Self::Alarm { begins: true, .. }
+            | Self::ConfigurationUndone { .. }
+            | Self::ConfigurationRefused { .. }
+            | Self::DocumentRefused(_)
+            | Self::CommandRefused(_)
+            | Self::IdentityRefused
+            | Self::IdentityFellBack { .. }
+            | Self::RootsUndone { .. }
+            | Self::RootsEnd { .. }
+            | Self::CertificateEnds { .. }
+            | Self::Retired(_)
+            | Self::UpdateRefused(_)
+            | Self::UpdateUndone(_)
+            | Self::UpdateReverted(_) => LogLevel::Warning,
+            Self::Time(_)
+            | Self::Connected { .. }
+            | Self::Alarm { begins: false, .. }
+            | Self::ConfigurationTried { .. }
+            | Self::ConfigurationChanged { .. }
+            | Self::DocumentAccepted(_)
+            | Self::Commanded { .. }
+            | Self::CommandDone { .. }
+            | Self::KeysMade
+            | Self::IdentityReplaced { .. }
+            | Self::IdentityWiped
+            | Self::RootsReplaced { .. }
+            | Self::UpdateNoticed { .. }
+            | Self::UpdateRollout { .. }
+            | Self::UpdateWithdrawn
+            | Self::UpdateDownloaded { .. }
+            | Self::UpdateVerified
+            | Self::UpdateInstalling { .. }
+            | Self::UpdateTrial
+            | Self::UpdateConfirmed { .. } => LogLevel::Info,
+        }
+    }
 }
 
 impl fmt::Display for Note {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Time(TimeSet { time, change_ms: None, .. }) => write!(f, "clock set to {time}"),
@@ -134,10 +250,44 @@ impl fmt::Display for Note {
             Self::Overflow => {
                 f.write_str("too many samples wait for the service: the oldest are dropped and counted")
             }
+            Self::Alarm { alarm, begins: true } => write!(f, "{alarm}"),
+            Self::Alarm { alarm, begins: false } => write!(f, "no longer: {alarm}"),
+            Self::ConfigurationTried { layer, number } => {
+                write!(f, "{layer}, number {number}, is tried: the service has to be reached with it")
+            }
+            Self::ConfigurationChanged { layer, number } => {
+                write!(f, "{layer}, number {number}, is in force")
+            }
+            Self::ConfigurationUndone { layer, number, failure } => {
+                write!(f, "{layer}, number {number}, is undone: ")?;
+                match failure {
+                    Some(failure) => write!(f, "{failure} ({})", failure.as_str()),
+                    None => f.write_str("it did not prove itself in time"),
+                }
+            }
+            Self::ConfigurationRefused { layer: Some(layer), number, why } => {
+                write!(f, "{layer}, number {number}, was refused: {why} ({})", why.as_str())
+            }
+            Self::ConfigurationRefused { layer: None, why, .. } => {
+                write!(f, "a configuration was refused: {why} ({})", why.as_str())
+            }
+            Self::ConfigurationDamaged => f.write_str(
+                "what is stored of the configuration's changes is damaged: the device runs on what is whole",
+            ),
             Self::DocumentRefused(refusal) => {
                 write!(f, "a document from the service was refused: {refusal} ({})", refusal.as_str())
             }
             Self::DocumentAccepted(channel) => write!(f, "a document was accepted: {}", channel.as_str()),
+            Self::Commanded { number, action } => {
+                let action = ActionName::from(action);
+                write!(f, "command {number} is begun: {action} ({})", action.as_str())
+            }
+            Self::CommandRefused(refusal) => {
+                write!(f, "a command was refused: {refusal} ({})", refusal.as_str())
+            }
+            Self::CommandDone { number, action } => {
+                write!(f, "command {number} is done ({})", ActionName::from(action).as_str())
+            }
             Self::KeysMade => f.write_str("keys of a new identity are made; a certificate is asked for"),
             Self::IdentityFailed(error) => write!(f, "the identity could not be changed: {error}"),
             Self::IdentityReplaced { key } => write!(f, "the new identity {key} is in force"),
@@ -184,6 +334,7 @@ impl fmt::Display for Note {
             }
             Self::Storage(error) => write!(f, "storage: {error}"),
             Self::Entropy => f.write_str("the random generator gives no numbers"),
+            Self::LogFailed(error) => write!(f, "the security log: {error}"),
         }
     }
 }

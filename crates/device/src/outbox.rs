@@ -3,9 +3,9 @@
 use crate::platform::Uptime;
 use heapless::Vec;
 
-/// Most messages on their way at once: hello, state, state and request of the identity, state of the firmware, one
-/// batch of the backlog, two of telemetry.
-const IN_FLIGHT_MAX: usize = 8;
+/// Most messages on their way at once: hello, state, state and request of the identity, state of the firmware, state of
+/// the configuration, answer to a command, a piece of the log, one batch of the backlog, two of telemetry.
+const IN_FLIGHT_MAX: usize = 11;
 
 /// What was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub(crate) enum Kind {
     IdentityState,
     IdentityRequest,
     FirmwareState,
+    ConfigState,
+    CommandAnswer,
+    Log,
     Backlog(u8),
     Telemetry,
 }
@@ -37,6 +40,11 @@ impl Outbox {
     /// True while one of `kind` is on its way.
     pub(crate) fn has(&self, kind: Kind) -> bool {
         self.sent.iter().any(|sent| sent.kind == kind)
+    }
+
+    /// True while none is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
     }
 
     /// True while there is no room for another message.

@@ -50,6 +50,34 @@ pub enum Key {
     Roots(RootsPlace),
     /// Which firmware was installed last, which one is being fetched and how far, and which ones did not stay: CBOR.
     Update,
+    /// Which changes of the configuration are in force and on trial: CBOR. What is not named in it does not count.
+    Settings,
+    /// A change of the configuration: JSON, as it was signed. There is a place for the group's, for the device's own, and for
+    /// the one on trial.
+    Change(ChangePlace),
+    /// The last command and what became of it: CBOR.
+    Command,
+    /// Up to where the operator has the security log: CBOR.
+    Log,
+}
+
+/// A place for a change of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChangePlace(u8);
+
+impl ChangePlace {
+    /// Every place.
+    pub const ALL: [Self; 3] = [Self(0), Self(1), Self(2)];
+
+    /// The place with this number, below 3.
+    pub const fn new(number: u8) -> Option<Self> {
+        if number < 3 { Some(Self(number)) } else { None }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
 }
 
 /// A place for a list of roots.
@@ -93,6 +121,12 @@ impl Key {
             Self::Roots(RootsPlace::A) => name.push_str("sensor/roots/a").is_ok(),
             Self::Roots(RootsPlace::B) => name.push_str("sensor/roots/b").is_ok(),
             Self::Update => name.push_str("sensor/update").is_ok(),
+            Self::Settings => name.push_str("sensor/settings").is_ok(),
+            Self::Change(place) => {
+                write!(name, "sensor/change/{}", char::from(b'a' + place.number())).is_ok()
+            }
+            Self::Command => name.push_str("sensor/command").is_ok(),
+            Self::Log => name.push_str("sensor/log").is_ok(),
             Self::Backlog(slot) => write!(name, "sensor/backlog/{}", char::from(b'a' + slot % 26)).is_ok(),
         };
         debug_assert!(written);
@@ -108,6 +142,10 @@ impl Key {
             Self::Configuration => 4,
             Self::Life => 5,
             Self::Update => 6,
+            Self::Settings => 7,
+            Self::Command => 8,
+            Self::Log => 9,
+            Self::Change(place) => 0x20 + place.number(),
             Self::Chain(slot) => 0x10 + slot.number(),
             Self::Roots(RootsPlace::A) => 0x18,
             Self::Roots(RootsPlace::B) => 0x19,
@@ -364,9 +402,52 @@ impl<T: Slots + ?Sized> Slots for &mut T {
     }
 }
 
-/// Everything a port gives.
-pub trait Platform: KeyValue + Entropy + Vault {}
-impl<T: KeyValue + Entropy + Vault> Platform for T {}
+/// The shape of the flash that the security log lies in. All in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLayout {
+    /// All of it: a whole number of sectors, at least three.
+    pub size: u32,
+    /// What is erased at once.
+    pub sector: u32,
+    /// What is written at once; at most 32.
+    pub word: u32,
+}
+
+/// The flash partition of the security log: NOR flash, `0xff` where it is erased, of which nothing else is kept. Every change
+/// is durable when the call returns; after a power cut in the middle, the sector or the words that were being changed hold
+/// anything.
+pub trait LogFlash {
+    /// Its shape; `None` where this device has no such partition, and so no log.
+    fn log_layout(&self) -> Option<LogLayout>;
+    /// Reads bytes from `offset` on.
+    fn log_read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError>;
+    /// Erases the sector that begins at `offset`.
+    fn log_erase(&mut self, offset: u32) -> Result<(), StorageError>;
+    /// Writes whole words, all of them erased before, within one sector.
+    fn log_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError>;
+}
+
+impl<T: LogFlash + ?Sized> LogFlash for &mut T {
+    fn log_layout(&self) -> Option<LogLayout> {
+        (**self).log_layout()
+    }
+
+    fn log_read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        (**self).log_read(offset, bytes)
+    }
+
+    fn log_erase(&mut self, offset: u32) -> Result<(), StorageError> {
+        (**self).log_erase(offset)
+    }
+
+    fn log_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError> {
+        (**self).log_program(offset, bytes)
+    }
+}
+
+/// Everything a port gives, but the slots for firmware.
+pub trait Platform: KeyValue + Entropy + Vault + LogFlash {}
+impl<T: KeyValue + Entropy + Vault + LogFlash> Platform for T {}
 
 #[cfg(test)]
 mod tests {
@@ -374,10 +455,21 @@ mod tests {
 
     #[test]
     fn keys_have_distinct_names_and_numbers() {
-        let fixed = [Key::Boot, Key::Ended, Key::Time, Key::Configuration, Key::Life, Key::Update];
+        let fixed = [
+            Key::Boot,
+            Key::Ended,
+            Key::Time,
+            Key::Configuration,
+            Key::Life,
+            Key::Update,
+            Key::Settings,
+            Key::Command,
+            Key::Log,
+        ];
         let all = || {
             let chains = KeySlot::ALL.map(Key::Chain);
             let roots = RootsPlace::ALL.map(Key::Roots);
+            let chains = chains.into_iter().chain(ChangePlace::ALL.map(Key::Change));
             fixed.into_iter().chain((0..BACKLOG_SLOTS).map(Key::Backlog)).chain(chains).chain(roots)
         };
         for a in all() {

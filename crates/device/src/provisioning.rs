@@ -9,6 +9,7 @@
 //! A device that has an identity answers who it is and refuses the rest: [`Locked`]. Only a document of the service
 //! ([`protocol::document::Retirement`]) makes it blank again.
 
+use crate::audit::{RingError, record_once};
 use crate::config;
 use crate::identity::documents::{check_chain, check_roots};
 use crate::identity::record::{self, Life, Record};
@@ -17,6 +18,7 @@ use crate::platform::{Key, KeySlot, Platform, RootsPlace, StorageError, VaultErr
 use crate::vault;
 use core::borrow::BorrowMut;
 use core::fmt;
+use protocol::audit::Event;
 use protocol::document::{
     Audience, CHAIN_MAX, CSR_BYTES_MAX, Certificates, ContentType, KeyUse, NONCE_BYTES, Provision, ROOTS_MAX,
 };
@@ -234,7 +236,17 @@ fn install<P: Platform>(
         .map_err(storage)?;
     config::store(platform, &configuration).map_err(storage)?;
     record::store(platform, &Life::Provisioned(record)).map_err(storage)?;
+    // The device is provisioned, and the factory hears so: a log that does not work says so at the first start.
+    let _failed = log_provisioned(platform, document.identity);
     Ok(document.identity)
+}
+
+/// The first record of the life that begins, which is not counted as a boot.
+fn log_provisioned<P: Platform>(platform: &mut P, identity: KeyId) -> Result<(), RingError> {
+    let mut buffer = [0; 8];
+    let boot = platform.read(Key::Boot, &mut buffer)?.and_then(|bytes| bytes.try_into().ok());
+    let boot = boot.map_or(0, u64::from_le_bytes) as u32;
+    record_once(platform, boot, &Event::Provisioned { identity })
 }
 
 fn check<P: Platform>(
@@ -380,11 +392,13 @@ pub struct Development<'a> {
     pub firmware: Option<PublicKey>,
     /// Who tells it what to do; `None`: nobody.
     pub configuration_key: Option<PublicKey>,
+    /// The group that it belongs to; may be empty.
+    pub group: Name,
 }
 
 /// Gives a blank device an identity for development. No firmware calls this.
 pub fn adopt<P: Platform>(platform: &mut P, development: &Development<'_>) -> Result<(), AdoptError> {
-    let Development { chain, roots, configuration, tls, firmware, configuration_key } = development;
+    let Development { chain, roots, configuration, tls, firmware, configuration_key, group } = development;
     platform.wipe(SLOT).map_err(IdentityError::from)?;
     platform.generate(SLOT, KeyUse::Identity).map_err(IdentityError::from)?;
     let key = platform.import(SLOT, KeyUse::Tls, tls).map_err(IdentityError::from)?;
@@ -397,6 +411,7 @@ pub fn adopt<P: Platform>(platform: &mut P, development: &Development<'_>) -> Re
     config::store(platform, configuration).map_err(storage)?;
     let mut record = Record::new(configuration.id.clone(), SLOT);
     (record.firmware, record.configuration) = (*firmware, *configuration_key);
+    record.group = group.clone();
     record::store(platform, &Life::Provisioned(record)).map_err(storage)?;
     Ok(())
 }

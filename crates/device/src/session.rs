@@ -105,6 +105,11 @@ impl Session {
         }
     }
 
+    /// Another keep-alive from the next connection on.
+    pub(crate) fn configure(&mut self, keep_alive_s: u32) {
+        self.silence_ms = u64::from(keep_alive_s) * 1_500;
+    }
+
     /// True while telemetry may be published.
     pub(crate) const fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running { .. })
@@ -182,6 +187,15 @@ impl Session {
         if self.is_up() {
             self.phase = Phase::Waiting { until: now.after(wait_ms) };
             self.drop_link = true;
+        }
+    }
+
+    /// Makes another connection after `wait_ms`, whether there is one or not, as if none had failed yet: it goes elsewhere.
+    pub(crate) fn begin_again(&mut self, now: Uptime, wait_ms: u64) {
+        if self.phase != Phase::Closed {
+            self.drop_link |= self.is_up();
+            self.phase = Phase::Waiting { until: now.after(wait_ms) };
+            self.backoff.reset();
         }
     }
 

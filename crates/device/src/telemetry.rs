@@ -4,12 +4,21 @@
 //! A sample is in exactly one of three places: `waiting` (never sent), `sent` (sent at least once, not acknowledged),
 //! or gone (acknowledged, or dropped and counted). Only a sample that was never sent may be dropped, so that the
 //! count of lost samples is exact: what was sent may have arrived, and stays until that is known.
+//!
+//! A measurement in which nothing has moved out of its dead-band is no sample: it gets no number and is counted apart. The
+//! first one after each report is always a sample, so that a quiet device can be told from a dead one, and so is one that
+//! follows a fault, changes an alarm, or belongs to a burst.
+
+mod thresholds;
 
 use crate::platform::Uptime;
 use core::borrow::BorrowMut;
-use heapless::Deque;
+use heapless::{Deque, Vec};
+use protocol::config::Draft;
+use protocol::state::{ALARMS_MAX, Alarm};
 use protocol::telemetry::BATCH_SAMPLES_MAX;
 use protocol::{Batch, EpochMillis, Measurement, Sample, SensorFault};
+use thresholds::{Alarms, Changes, DeadBands};
 
 /// Samples that wait while there is no connection. 512 are 85 minutes at the default period of 10 s, in 14 KiB of RAM.
 pub const RING_SAMPLES: usize = 512;
@@ -61,12 +70,27 @@ struct Flight {
     acknowledged: bool,
 }
 
+/// Samples that were asked for at a period of their own.
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    left: u16,
+    period: u64,
+    /// When the ordinary sampling goes on.
+    resume: Uptime,
+}
+
 /// The samples of this boot.
 #[derive(Debug)]
 pub(crate) struct Telemetry<R> {
     boot: u32,
     sample_period: u64,
     report_period: u64,
+    dead_bands: DeadBands,
+    alarms: Alarms,
+    burst: Option<Burst>,
+    /// The last sample; `None` where the next measurement is one in any case.
+    last: Option<Measurement>,
+    suppressed: u32,
     next_seq: u32,
     waiting: R,
     sent: Deque<Sent, SENT_SAMPLES>,
@@ -81,13 +105,18 @@ pub(crate) struct Telemetry<R> {
 }
 
 impl<R: BorrowMut<Ring>> Telemetry<R> {
-    /// Starts with a sample at `now` and an empty `ring`. Periods in milliseconds, at least 1.
-    pub(crate) fn new(mut ring: R, boot: u32, sample_period: u32, report_period: u32, now: Uptime) -> Self {
+    /// Starts with a sample at `now` and an empty `ring`.
+    pub(crate) fn new(mut ring: R, boot: u32, configuration: &Draft, now: Uptime) -> Self {
         ring.borrow_mut().0.clear();
         Self {
             boot,
-            sample_period: u64::from(sample_period.max(1)),
-            report_period: u64::from(report_period.max(1)),
+            sample_period: period(configuration.sample_period_ms),
+            report_period: period(configuration.report_period_ms),
+            dead_bands: DeadBands::of(configuration),
+            alarms: Alarms::new(configuration),
+            burst: None,
+            last: None,
+            suppressed: 0,
             next_seq: 0,
             waiting: ring,
             sent: Deque::new(),
@@ -95,10 +124,55 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
             lost: 0,
             faults: 0,
             next_sample: now,
-            next_report: now.after(u64::from(report_period)),
+            next_report: now.after(period(configuration.report_period_ms)),
             flush: false,
             asked: None,
         }
+    }
+
+    /// Goes on with other periods, dead-bands and limits. A new period counts from the last sample or report.
+    pub(crate) fn configure(&mut self, configuration: &Draft, now: Uptime) {
+        let sample = period(configuration.sample_period_ms);
+        let ordinary = self.burst.as_mut().map_or(&mut self.next_sample, |burst| &mut burst.resume);
+        *ordinary = regrid(*ordinary, self.sample_period, sample, now);
+        self.sample_period = sample;
+        let report = period(configuration.report_period_ms);
+        self.next_report = regrid(self.next_report, self.report_period, report, now);
+        self.report_period = report;
+        self.dead_bands = DeadBands::of(configuration);
+        self.alarms.configure(configuration);
+    }
+
+    /// Takes `samples` samples, each `period_ms` milliseconds after the one before, the first at `now`; sends all of them at
+    /// the end, and goes on as before. Takes the place of a burst that is not over.
+    pub(crate) fn burst(&mut self, samples: u16, period_ms: u32, now: Uptime) {
+        if samples == 0 {
+            return;
+        }
+        let resume = self.burst.map_or(self.next_sample, |burst| burst.resume);
+        self.burst = Some(Burst { left: samples, period: period(period_ms), resume });
+        self.next_sample = now;
+    }
+
+    /// A burst that is not over ends here; what it has brought goes out.
+    pub(crate) fn end_burst(&mut self, now: Uptime) {
+        if let Some(burst) = self.burst.take() {
+            self.next_sample = match burst.resume {
+                resume if resume > now => resume,
+                resume => next_on_grid(resume, self.sample_period, now),
+            };
+            self.flush = true;
+        }
+    }
+
+    /// True until the last sample of a burst is taken.
+    pub(crate) const fn is_bursting(&self) -> bool {
+        self.burst.is_some()
+    }
+
+    /// Everything that waits goes out.
+    pub(crate) const fn flush(&mut self) {
+        self.flush = true;
     }
 
     fn ring(&self) -> &Deque<Held, RING_SAMPLES> {
@@ -119,6 +193,16 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
         self.lost
     }
 
+    /// Measurements since start that were no samples because no value had left its dead-band.
+    pub(crate) fn suppressed(&self) -> u32 {
+        self.suppressed
+    }
+
+    /// The values that are beyond a limit.
+    pub(crate) fn alarms(&self) -> Vec<Alarm, ALARMS_MAX> {
+        self.alarms.raised()
+    }
+
     /// Samples since start that are a fault.
     pub(crate) fn faults(&self) -> u32 {
         self.faults
@@ -135,17 +219,54 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
             return false;
         }
         if self.asked.is_some() {
+            // No value, and so no alarm.
             self.reading(Err(SensorFault::NoAnswer));
         }
         self.asked = Some(now);
-        self.next_sample = next_on_grid(self.next_sample, self.sample_period, now);
+        match &mut self.burst {
+            Some(burst) if burst.left > 1 => {
+                burst.left -= 1;
+                self.next_sample = next_on_grid(self.next_sample, burst.period, now);
+            }
+            // The last one: it ends with its answer.
+            Some(burst) => {
+                burst.left = 0;
+                self.next_sample = match burst.resume {
+                    resume if resume > now => resume,
+                    resume => next_on_grid(resume, self.sample_period, now),
+                };
+            }
+            None => self.next_sample = next_on_grid(self.next_sample, self.sample_period, now),
+        }
         true
     }
 
-    /// The sensor has answered. Ignored where it was not asked.
-    pub(crate) fn reading(&mut self, reading: Result<Measurement, SensorFault>) {
-        let Some(at) = self.asked.take() else { return };
+    /// The sensor has answered. Ignored where it was not asked. Gives the alarms that begin or end with it.
+    pub(crate) fn reading(&mut self, reading: Result<Measurement, SensorFault>) -> Changes {
+        let Some(at) = self.asked.take() else { return Changes::new() };
         self.faults = self.faults.saturating_add(u32::from(reading.is_err()));
+        let changes = reading.map_or_else(|_| Changes::new(), |measured| self.alarms.judge(measured));
+        let counts = match (reading, self.last) {
+            (Ok(measured), Some(last)) => {
+                self.burst.is_some() || !changes.is_empty() || self.dead_bands.left(last, measured)
+            }
+            _ => true,
+        };
+        self.flush |= !changes.is_empty();
+        if self.burst.is_some_and(|burst| burst.left == 0) {
+            self.burst = None;
+            self.flush = true;
+        }
+        if counts {
+            self.last = reading.ok();
+            self.keep(at, reading);
+        } else {
+            self.suppressed = self.suppressed.saturating_add(1);
+        }
+        changes
+    }
+
+    fn keep(&mut self, at: Uptime, reading: Result<Measurement, SensorFault>) {
         let held = Held { seq: self.next_seq, at, reading };
         // Four billion samples are seven years at twenty a second without a restart: then nothing more is taken,
         // because a number that is there twice would be worse.
@@ -177,6 +298,7 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
     pub(crate) fn poll_report(&mut self, now: Uptime) {
         if now >= self.next_report {
             self.flush = true;
+            self.last = None;
             self.next_report = next_on_grid(self.next_report, self.report_period, now);
         }
     }
@@ -245,6 +367,15 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
     }
 }
 
+fn period(millis: u32) -> u64 {
+    u64::from(millis.max(1))
+}
+
+/// When what was next due at `next` is due with another period: counted from the last time, and not before `now`.
+fn regrid(next: Uptime, old: u64, new: u64, now: Uptime) -> Uptime {
+    if old == new { next } else { Uptime(next.0.saturating_sub(old)).after(new).max(now) }
+}
+
 /// The next point after `now` on the grid of `period` through `last`: what was missed is not made up for.
 fn next_on_grid(last: Uptime, period: u64, now: Uptime) -> Uptime {
     last.after(period.saturating_mul(now.since(last) / period + 1))
@@ -254,13 +385,8 @@ fn next_on_grid(last: Uptime, period: u64, now: Uptime) -> Uptime {
 fn batch(boot: u32, samples: impl Iterator<Item = Sent>) -> Option<Batch> {
     let mut samples = samples.peekable();
     let first = *samples.peek()?;
-    let mut batch = Batch {
-        boot,
-        seq: first.held.seq,
-        time: first.time,
-        lost: first.lost,
-        samples: heapless::Vec::new(),
-    };
+    let mut batch =
+        Batch { boot, seq: first.held.seq, time: first.time, lost: first.lost, samples: Vec::new() };
     for (sent, seq) in samples.zip(first.held.seq..=u32::MAX) {
         let after = sent.held.at.since(first.held.at);
         let same_time = sent.time == first.time.map(|time| time.offset(after as i64));

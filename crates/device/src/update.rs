@@ -162,6 +162,11 @@ pub(crate) struct Update {
 }
 
 impl Update {
+    /// True while the image that runs has to prove itself.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.trial.as_ref().is_some_and(|trial| !trial.ended)
+    }
+
     /// True where the machine has anything to do with firmware.
     pub(crate) const fn is_active(&self) -> bool {
         self.place.is_some() || self.trial.is_some() || self.unsettled.is_some()

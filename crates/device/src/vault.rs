@@ -8,11 +8,11 @@
 pub mod partition;
 
 use crate::platform::{KeySlot, Vault, VaultError};
-use protocol::document::{KeyUse, RenewalRequest};
+use protocol::document::{KeyUse, LogDelivery, RenewalRequest};
 use protocol::key::Digest;
 use protocol::signed::{self, SealError};
 use protocol::token::{self, Claims};
-use protocol::{DeviceId, PublicKey, x509};
+use protocol::{DeviceId, KeyId, PublicKey, Signature, x509};
 
 /// Something that a key of this device may sign. Made in this module only.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,38 @@ pub fn request(
     signed::seal(request, key.id(), out, |digest| {
         vault.sign(slot, &Statement { usage: KeyUse::Identity, digest: *digest })
     })
+}
+
+/// Writes a piece of the security log, signed with the identity key of `slot`, into `out`; gives its length in bytes.
+pub fn log(
+    vault: &mut impl Vault,
+    slot: KeySlot,
+    delivery: &LogDelivery<'_>,
+    out: &mut [u8],
+) -> Result<usize, SealError<VaultError>> {
+    let key = public_key(vault, slot, KeyUse::Identity).map_err(SealError::Signer)?;
+    signed::seal(delivery, key.id(), out, |digest| {
+        vault.sign(slot, &Statement { usage: KeyUse::Identity, digest: *digest })
+    })
+}
+
+/// Longest seal of the log in bytes: a delivery without records.
+const LOG_SEAL_BYTES_MAX: usize = 384;
+
+/// The signature of the identity key of `slot` under a piece of the security log without records, and whose it is.
+pub fn log_seal(
+    vault: &mut impl Vault,
+    slot: KeySlot,
+    delivery: &LogDelivery<'_>,
+) -> Result<(KeyId, Signature), SealError<VaultError>> {
+    let key = public_key(vault, slot, KeyUse::Identity).map_err(SealError::Signer)?.id();
+    let mut made = None;
+    signed::seal(delivery, key, &mut [0; LOG_SEAL_BYTES_MAX], |digest| {
+        let signature = vault.sign(slot, &Statement { usage: KeyUse::Identity, digest: *digest })?;
+        made = Some(signature);
+        Ok(signature)
+    })?;
+    made.map(|signature| (key, signature)).ok_or(SealError::TooLong)
 }
 
 fn public_key(vault: &mut impl Vault, slot: KeySlot, usage: KeyUse) -> Result<PublicKey, VaultError> {

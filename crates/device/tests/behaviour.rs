@@ -106,9 +106,15 @@ impl Bench {
         let published = bench.tell(Event::Subscribed { granted: true });
         assert_eq!(
             published,
-            ["publish 1 Hello", "publish 2 State", "publish 3 IdentityState", "publish 4 Telemetry"]
+            [
+                "publish 1 Hello",
+                "publish 2 State",
+                "publish 3 IdentityState",
+                "publish 4 ConfigState",
+                "publish 5 Telemetry"
+            ]
         );
-        for token in 1..=4 {
+        for token in 1..=5 {
             bench.tell(Event::Acknowledged(token));
         }
         bench
@@ -140,7 +146,13 @@ fn time_comes_before_the_connection_and_connack_before_everything_else() {
     );
     assert_eq!(
         bench.tell(Event::Subscribed { granted: true }),
-        ["publish 1 Hello", "publish 2 State", "publish 3 IdentityState", "publish 4 Telemetry"]
+        [
+            "publish 1 Hello",
+            "publish 2 State",
+            "publish 3 IdentityState",
+            "publish 4 ConfigState",
+            "publish 5 Telemetry"
+        ]
     );
 }
 
@@ -150,7 +162,8 @@ fn nothing_that_the_service_says_is_believed_without_a_signature() {
     let before = bench.device.configuration().clone();
     let payload = br#"{"v":1,"number":2,"id":"dev-1","host":"evil.example"}"#;
     let said = bench.tell(Event::Message { topic: "device/dev-1/config/desired", payload });
-    assert!(said[0].starts_with("a document from the service was refused") && said.len() == 1, "{said:?}");
+    assert!(said[0].starts_with("a configuration was refused"), "{said:?}");
+    assert_eq!(said[1..], ["publish 6 ConfigState"], "and the service hears of it");
     assert_eq!((bench.state().refused, bench.device.configuration()), (1, &before));
 }
 
@@ -241,7 +254,7 @@ fn the_state_is_retained_and_the_rest_is_not() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 #[test]
@@ -343,10 +356,10 @@ fn damage_in_what_former_boots_left_costs_only_that() {
     bench.tell(Event::Connected { handshake_ms: 1 });
     let published = bench.tell(Event::Subscribed { granted: true });
     assert_eq!(published[..2], ["publish 1 Hello", "publish 2 State"]);
-    assert_eq!(published[2..4], ["publish 3 IdentityState", "publish 4 Telemetry"]);
+    assert_eq!(published[2..5], ["publish 3 IdentityState", "publish 4 ConfigState", "publish 5 Telemetry"]);
     assert_eq!(bench.state().storage_errors, 2, "the end of the former boot and one batch");
     assert!(!platform.store.borrow().contains_key(&Key::Backlog(0)));
-    bench.tell(Event::Acknowledged(4));
+    bench.tell(Event::Acknowledged(5));
     assert!(!platform.store.borrow().contains_key(&Key::Backlog(1)), "delivered and forgotten");
 }
 
@@ -431,7 +444,13 @@ fn the_device_wakes_by_itself_when_an_acknowledgement_is_overdue() {
     let mut bench = Bench::on(&platform);
     bench.connect();
     let timeout = u64::from(Policy::default().answer_timeout_ms);
-    assert_eq!(bench.device.next_deadline(Uptime(bench.now)), Uptime(bench.now + timeout));
+    let end = bench.now + timeout;
+    while bench.state().last_failure.is_none() {
+        bench.now = bench.device.next_deadline(Uptime(bench.now)).0;
+        assert!(bench.now <= end, "it sleeps past it");
+        bench.tell(Event::Tick);
+    }
+    assert_eq!((bench.now, bench.state().last_failure), (end, Some(Failure::AckTimeout)));
 }
 
 #[test]

@@ -8,27 +8,26 @@ mod world;
 use device::Note;
 use protocol::config::Authentication;
 use protocol::document::{
-    Audience, AuthorityKey, ContentType, End, IdentityCertificate, Power, RenewalRequest, Retirement,
-    Rollout, RootList, RotateCommand,
+    Action, Audience, AuthorityKey, Command, ContentType, End, IdentityCertificate, LogAcknowledgement,
+    LogDelivery, Power, RenewalRequest, Retirement, Rollout, RootList,
 };
 use protocol::identity_state::Rotation;
-use protocol::signed::Document;
 use protocol::topic::topic;
 use protocol::x509::Csr;
-use protocol::{Channel, Configuration, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
+use protocol::{Channel, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
 use world::Platform;
 use world::factory::configuration;
 use world::field::{DAY_MS, Field, ID, id, one, stranger};
 use world::service::{Ca, certificates, key_of, signed_with};
 use world::vault::public;
 
-/// A document that a running device takes, with the channel that it comes on.
-const DOCUMENTS: [(ContentType, Channel); 6] = [
-    (ContentType::Configuration, Channel::ConfigDesired),
+/// A document that a running device takes, with the channel that it comes on. Changes of the configuration and what is known
+/// of the log have tests of their own.
+const DOCUMENTS: [(ContentType, Channel); 5] = [
     (ContentType::Roots, Channel::RootsDesired),
     (ContentType::AuthorityKey, Channel::AuthorityDesired),
     (ContentType::Certificate, Channel::IdentityDesired),
-    (ContentType::Rotate, Channel::Command),
+    (ContentType::Command, Channel::Command),
     (ContentType::Retirement, Channel::Command),
 ];
 
@@ -58,7 +57,7 @@ impl Target {
         let key =
             AuthorityKey { audience: one(), number: 5, power: Power::Firmware, key: public(&[0x51; 32]) };
         field.send(Channel::AuthorityDesired, &signed_with(&key, &key_of(Power::Anchors)));
-        let rotate = RotateCommand { audience: one(), number: 5 };
+        let rotate = rotate(one(), 5);
         field.send(Channel::Command, &signed_with(&rotate, &key_of(Power::Configuration)));
         field.settle();
         assert_eq!(field.state().rotation, Rotation::Requested);
@@ -83,10 +82,6 @@ impl Target {
     ) -> Vec<u8> {
         let service = &self.field.service;
         match content_type {
-            ContentType::Configuration => {
-                let Audience::Device(id) = audience else { panic!("a configuration is for one device") };
-                signed_with(&configuration(id.as_str(), Authentication::Certificate), scalar)
-            }
             ContentType::Roots => {
                 let roots = certificates(&[&service.ca.root]);
                 signed_with(&RootList { audience, number, roots }, scalar)
@@ -100,7 +95,7 @@ impl Target {
                 let (identity, chain) = (self.identity.id(), certificates(&[&leaf]));
                 signed_with(&IdentityCertificate { audience, number, identity, chain }, scalar)
             }
-            ContentType::Rotate => signed_with(&RotateCommand { audience, number }, scalar),
+            ContentType::Command => signed_with(&rotate(audience, number), scalar),
             ContentType::Retirement => {
                 let identity = public(&self.own).id();
                 signed_with(&Retirement { audience, number, end: End::Blank, identity }, scalar)
@@ -108,7 +103,15 @@ impl Target {
             ContentType::Rollout => {
                 signed_with(&Rollout { audience, number, manifest: [1; 32], share: 1_000 }, scalar)
             }
-            ContentType::Provision | ContentType::RenewalRequest => panic!("not for a running device"),
+            ContentType::LogAcknowledgement => {
+                signed_with(&LogAcknowledgement { audience, number, hash: [1; 32] }, scalar)
+            }
+            ContentType::Log => {
+                signed_with(&LogDelivery { audience, number, previous: [1; 32], entries: b"" }, scalar)
+            }
+            ContentType::Configuration | ContentType::Provision | ContentType::RenewalRequest => {
+                panic!("not for this test")
+            }
         }
     }
 
@@ -123,15 +126,21 @@ impl Target {
         let (notes, link) = (self.field.notes.len(), self.field.link);
         let device = self.field.device().state(device::Uptime(0)).refused;
         self.field.send(channel, document);
-        let Some(Note::DocumentRefused(refusal)) = self.field.notes.get(notes) else {
-            panic!("{what}: {:?}", &self.field.notes[notes..]);
+        let refusal = match self.field.notes.get(notes) {
+            Some(Note::DocumentRefused(refusal) | Note::CommandRefused(refusal)) => *refusal,
+            Some(Note::ConfigurationRefused { why, .. }) => *why,
+            _ => panic!("{what}: {:?}", &self.field.notes[notes..]),
         };
-        let refusal = *refusal;
         assert_eq!(self.field.notes.len(), notes + 1, "{what}: {:?}", &self.field.notes[notes..]);
         assert!(self.field.snapshot() == before, "{what} has changed something");
         assert_eq!((self.field.link, self.field.ended), (link, None), "{what}");
         let counts = self.field.device().state(device::Uptime(0)).refused - device;
-        if refusal == Refusal::Replayed {
+        if channel == Channel::ConfigDesired {
+            // It counts its own.
+        } else if channel == Channel::LogDesired {
+            // It is not the identity's.
+            assert_eq!(counts, 1, "{what}");
+        } else if refusal == Refusal::Replayed {
             self.replayed += 1;
             assert_eq!(counts, 0, "{what}");
         } else {
@@ -152,7 +161,7 @@ impl Target {
             assert_eq!(state.last_refusal, last);
         }
         for content_type in
-            [ContentType::AuthorityKey, ContentType::Rotate, ContentType::Certificate, ContentType::Roots]
+            [ContentType::AuthorityKey, ContentType::Command, ContentType::Certificate, ContentType::Roots]
         {
             let document = self.document(content_type, 6, one(), &key_of(content_type.power()));
             let channel = channel_of(content_type);
@@ -168,12 +177,20 @@ impl Target {
                 self.document(content_type, 6, one(), &scalar)
             };
             self.field.send(channel, &document);
-            assert!(self.field.notes.contains(&Note::DocumentAccepted(channel)), "{content_type:?}");
+            let note = match content_type {
+                ContentType::Command => Note::Commanded { number: 6, action: Action::Rotate },
+                _ => Note::DocumentAccepted(channel),
+            };
+            assert!(self.field.notes.contains(&note), "{content_type:?}");
             self.field.notes.clear();
             self.field.run(600_000);
         }
         assert_eq!((self.field.state().certificate, self.field.state().roots), (6, 6));
     }
+}
+
+fn rotate(audience: Audience, number: u32) -> Command {
+    Command { audience, number, expires_s: u64::MAX, action: Action::Rotate }
 }
 
 fn until() -> EpochMillis {
@@ -238,7 +255,11 @@ fn a_document_counts_on_its_own_topic_only() {
     // What belongs to a class of devices and on none of the device's own topics.
     let rollout = target.document(ContentType::Rollout, 6, one(), &key_of(Power::Configuration));
     all.push((ContentType::Rollout, None, rollout));
+    let acknowledgement =
+        target.document(ContentType::LogAcknowledgement, 6, one(), &key_of(Power::Configuration));
+    all.push((ContentType::LogAcknowledgement, Some(Channel::LogDesired), acknowledgement));
     // What belongs on no topic of a running device.
+    all.push((ContentType::Log, None, target.document(ContentType::Log, 6, one(), &target.own)));
     let request = target.field.requests.last().unwrap().clone();
     all.push((ContentType::RenewalRequest, None, request));
     let root = target.field.service.ca.root.clone();
@@ -284,7 +305,7 @@ fn another_devices_topic_is_refused_before_anything_else() {
         }
         assert!(target.field.snapshot() == before, "{content_type:?}");
     }
-    assert_eq!(target.field.device().state(device::Uptime(0)).refused, target.refused + 24);
+    assert_eq!(target.field.device().state(device::Uptime(0)).refused, target.refused + 20);
     target.finish(None);
 }
 
@@ -347,11 +368,21 @@ fn a_number_that_was_used_or_is_lower_does_not_count() {
         (ContentType::Roots, 5),
         (ContentType::AuthorityKey, 5),
         (ContentType::Certificate, 1),
-        (ContentType::Rotate, 5),
+        (ContentType::Command, 5),
     ] {
         let channel = channel_of(content_type);
         for (number, refusal) in [(used, Refusal::Replayed), (used - 1, Refusal::Older), (0, Refusal::Older)]
         {
+            if content_type == ContentType::Command && number == used {
+                // The very same command is nothing at all; with any other content its number is a used one.
+                let notes = target.field.notes.len();
+                target.field.send(channel, &signed_with(&rotate(one(), used), &key_of(Power::Configuration)));
+                assert_eq!(target.field.notes.len(), notes);
+                let other = Command { action: Action::Reboot, ..rotate(one(), used) };
+                let other = signed_with(&other, &key_of(Power::Configuration));
+                target.refuses(channel, &other, refusal, "another command with a used number");
+                continue;
+            }
             let document = target.document(content_type, number, one(), &key_of(content_type.power()));
             let what = format!("{content_type:?} with number {number} after {used}");
             target.refuses(channel, &document, refusal, &what);
@@ -368,7 +399,6 @@ fn a_document_for_others_does_not_count() {
         let document = target.document(content_type, 6, other(), &scalar);
         target.refuses(channel, &document, Refusal::OtherDevice, &format!("{content_type:?} for dev-2"));
         let alone = match content_type {
-            ContentType::Configuration => continue,
             ContentType::Certificate | ContentType::Retirement => Some(Refusal::Audience),
             _ => None,
         };
@@ -404,18 +434,8 @@ fn a_device_without_a_group_is_in_no_group() {
     world::factory::deliver(&mut line, &document).unwrap();
     field.start(line.into_platform()).unwrap();
     field.connect();
-    let rotate = RotateCommand { audience: group(""), number: 6 };
-    field.send(Channel::Command, &signed_with(&rotate, &key_of(Power::Configuration)));
-    assert_eq!(field.notes.last(), Some(&Note::DocumentRefused(Refusal::OtherGroup)));
-}
-
-#[test]
-fn a_configuration_is_proven_and_not_yet_taken() {
-    let mut target = Target::new();
-    let document = target.document(ContentType::Configuration, 6, one(), &key_of(Power::Configuration));
-    target.refuses(Channel::ConfigDesired, &document, Refusal::Unexpected, "a configuration");
-    assert_eq!(<Configuration as Document<'_>>::CONTENT_TYPE, ContentType::Configuration);
-    target.finish(Some(Refusal::Unexpected));
+    field.send(Channel::Command, &signed_with(&rotate(group(""), 6), &key_of(Power::Configuration)));
+    assert_eq!(field.notes.last(), Some(&Note::CommandRefused(Refusal::OtherGroup)));
 }
 
 #[test]
@@ -429,9 +449,9 @@ fn what_is_refused_does_not_make_the_device_talk_at_once() {
     target.field.run(61_000);
     assert_eq!(target.field.states.len(), said + 1, "once a minute");
     assert_eq!(target.field.state().refused, target.refused);
-    let rotate = RotateCommand { audience: one(), number: 5 };
+    let used = Command { action: Action::Report, ..rotate(one(), 5) };
     for _ in 0..50 {
-        let again = signed_with(&rotate, &key_of(Power::Configuration));
+        let again = signed_with(&used, &key_of(Power::Configuration));
         target.refuses(Channel::Command, &again, Refusal::Replayed, "again");
     }
     target.field.run(200_000);

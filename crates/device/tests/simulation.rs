@@ -17,9 +17,11 @@ fn from_environment(name: &str, default: u64) -> u64 {
 }
 
 /// One life of a device: cuts at random, refusals, lying time servers, orderly restarts and power cuts; then calm, in
-/// which everything must arrive. Gives (samples, cuts, duplicates, lost).
-fn live(seed: u64) -> [u64; 4] {
+/// which everything must arrive. Gives (samples, cuts, duplicates, lost, suppressed).
+fn live(seed: u64) -> [u64; 5] {
     let mut world = World::new(seed, CALM);
+    let mut bands = fastrand::Rng::with_seed(seed.rotate_left(32) ^ 0xba2d);
+    set_dead_bands(&world, &mut bands);
     world.boot();
     let mut rng = fastrand::Rng::with_seed(!seed);
     world.weather = Weather {
@@ -29,6 +31,7 @@ fn live(seed: u64) -> [u64; 4] {
         silence: rng.u32(0..300),
     };
     let mut orderly = std::collections::BTreeSet::new();
+    let mut suppressed = 0;
     for _ in 0..rng.u32(3..12) {
         // Now and then so long that the ring overflows.
         let millis = if rng.u32(0..6) == 0 { rng.u64(600_000..1_500_000) } else { rng.u64(1_000..60_000) };
@@ -42,7 +45,9 @@ fn live(seed: u64) -> [u64; 4] {
         match rng.u32(0..6) {
             0 => {
                 orderly.insert(world.device().boot());
+                suppressed += u64::from(world.device().state(device::Uptime(0)).suppressed);
                 world.stop();
+                set_dead_bands(&world, &mut bands);
                 world.boot();
             }
             1 => {
@@ -60,6 +65,7 @@ fn live(seed: u64) -> [u64; 4] {
     let newest = world.device().boot();
     let lost_now = u64::from(world.device().state(device::Uptime(0)).lost);
     let waiting = world.device().state(device::Uptime(0)).waiting;
+    suppressed += u64::from(world.device().state(device::Uptime(0)).suppressed);
     // At most what one report period and one round trip leave.
     assert!(waiting < 20, "seed {seed}: {waiting} samples still wait after half an hour of calm");
     world.power_cut();
@@ -97,7 +103,16 @@ fn live(seed: u64) -> [u64; 4] {
         assert!(orderly.contains(&end.boot), "seed {seed}: boot {} did not end in order", end.boot);
     }
     assert!(lost >= lost_now);
-    [total, world.cuts.into(), world.ledger.duplicates().into(), lost]
+    [total, world.cuts.into(), world.ledger.duplicates().into(), lost, suppressed]
+}
+
+/// Half of all boots have dead-bands, in which about every second sample stays.
+fn set_dead_bands(world: &World, rng: &mut fastrand::Rng) {
+    let band = if rng.bool() { rng.u32(1..12_000) } else { 0 };
+    world.platform.configure(|draft| {
+        draft.dead_band_centi_c = band;
+        (draft.dead_band_centi_percent, draft.dead_band_pa) = (band.min(1), band.min(1));
+    });
 }
 
 #[test]
@@ -108,24 +123,25 @@ fn every_sample_arrives_in_order_or_is_counted_as_lost_whatever_happens() {
     let sums = std::thread::scope(|scope| {
         let run = |worker| {
             scope.spawn(move || {
-                (first..first + seeds).filter(|seed| seed % workers == worker).fold([0; 4], |sum, seed| {
+                (first..first + seeds).filter(|seed| seed % workers == worker).fold([0; 5], |sum, seed| {
                     let one = live(seed);
                     std::array::from_fn(|i| sum[i] + one[i])
                 })
             })
         };
         let threads: Vec<_> = (0..workers).map(run).collect();
-        threads.into_iter().fold([0u64; 4], |sum, thread| {
+        threads.into_iter().fold([0u64; 5], |sum, thread| {
             let one = thread.join().expect("a seed failed; its number is above");
             std::array::from_fn(|i| sum[i] + one[i])
         })
     });
-    let [samples, cuts, duplicates, lost] = sums;
+    let [samples, cuts, duplicates, lost, suppressed] = sums;
     println!(
-        "{seeds} seeds: {samples} samples, {cuts} cuts, {duplicates} delivered twice, {lost} lost and counted"
+        "{seeds} seeds: {samples} samples, {cuts} cuts, {duplicates} delivered twice, {lost} lost and counted, \
+         {suppressed} kept back by dead-bands"
     );
     // The weather must have been bad enough for the claim to mean something.
-    assert!(cuts > seeds && duplicates > 0 && lost > 0);
+    assert!(cuts > seeds && duplicates > 0 && lost > 0 && suppressed > seeds);
 }
 
 /// A world in which the device waits for 5 s at most, so that a cut costs less than the ring holds.

@@ -3,11 +3,14 @@
 
 use crate::PATIENCE;
 use device::platform::BACKLOG_SLOTS;
-use device::{Key, KeyValue, Note, Pace, Policy, StorageError};
+use device::{Key, KeySlot, KeyValue, Note, Pace, Policy, StorageError, Vault};
 use protocol::config::Draft;
+use protocol::document::KeyUse;
 use protocol::firmware::FirmwareTopic;
 use protocol::telemetry::BATCH_BYTES_MAX;
-use protocol::{Configuration, DeviceId, Endpoint, Failure, Measurement, PublicKey, ResetCause, SensorFault};
+use protocol::{
+    Configuration, DeviceId, Endpoint, Failure, Measurement, Name, PublicKey, ResetCause, SensorFault,
+};
 use simulator::folder::{self, Folder, Powers};
 use simulator::machine::Machine;
 use simulator::port::{Port, Report, Stopper, Summary, stopper};
@@ -53,9 +56,17 @@ pub fn policy() -> Policy {
     }
 }
 
-/// Healthy for a third of a second and the update stays; five seconds without that and it goes.
+/// Healthy for a third of a second and the update stays; five seconds without that and it goes. A changed way to the service has
+/// as long.
 pub fn pace() -> Pace {
-    Pace { block_interval_ms: 1, block_timeout_ms: 1_000, trial_ms: 300, trial_deadline_ms: 5_000 }
+    Pace {
+        block_interval_ms: 1,
+        // As in the field: nothing is lost but with the connection, and a slow machine is slow.
+        block_timeout_ms: 10_000,
+        trial_ms: 300,
+        trial_deadline_ms: 5_000,
+        configuration_ms: 5_000,
+    }
 }
 
 /// What a device has done so far.
@@ -74,6 +85,10 @@ pub struct Progress {
     pub blocks: Vec<String>,
     /// What it noted of updates, in order.
     pub updates: Vec<Note>,
+    /// What it noted of its configuration, in order.
+    pub configurations: Vec<Note>,
+    /// What it noted of commands, in order.
+    pub commands: Vec<Note>,
     /// Measurements taken.
     pub samples: u64,
     /// Connections that got as far as CONNACK.
@@ -104,6 +119,8 @@ pub struct Dut {
 
 /// A device that runs.
 pub struct Running {
+    /// Its identity key, with which it signs its log.
+    pub identity: PublicKey,
     /// Batches that its flash has room for, at least: what it had when it was switched on.
     pub room: usize,
     stop: Stopper,
@@ -137,6 +154,13 @@ impl Dut {
         Self { folder, image_key: Some(image_key), first: Some(first), ..self }
     }
 
+    /// The same device, but it obeys these powers and belongs to this group.
+    #[must_use]
+    pub fn obeying(self, powers: Powers, group: &str) -> Self {
+        let group = Name::try_from(group).expect("the name of a group");
+        Self { folder: Folder { powers, group, ..self.folder }, ..self }
+    }
+
     /// Gives it a new configuration, which counts from the next boot on.
     pub fn configure(&mut self, change: impl FnOnce(&mut Draft)) {
         let mut draft = self.folder.configuration.draft();
@@ -153,6 +177,8 @@ impl Dut {
             machine.slots.begin_with(image).expect("a first image");
         }
         let room = room(&mut machine);
+        let slot = KeySlot::new(0).expect("a slot");
+        let identity = machine.public_key(slot, KeyUse::Identity).expect("the vault").expect("its key");
         let readings = Arc::new(Mutex::new(Vec::new()));
         let noted = readings.clone();
         let mut model = Model::new(1).with_fault_rate(FAULT_RATE);
@@ -171,7 +197,7 @@ impl Dut {
             tokio::spawn(
                 async move { port.run(&mut machine, stopped).await.expect("a device that can start") },
             );
-        Running { room, stop, task, readings, progress }
+        Running { identity, room, stop, task, readings, progress }
     }
 }
 
@@ -195,6 +221,21 @@ fn is_of_an_update(note: &Note) -> bool {
             | Note::UpdateUndone(_)
             | Note::UpdateReverted(_)
     )
+}
+
+fn is_of_a_configuration(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::ConfigurationTried { .. }
+            | Note::ConfigurationChanged { .. }
+            | Note::ConfigurationUndone { .. }
+            | Note::ConfigurationRefused { .. }
+            | Note::ConfigurationDamaged
+    )
+}
+
+fn is_of_a_command(note: &Note) -> bool {
+    matches!(note, Note::Commanded { .. } | Note::CommandRefused(_) | Note::CommandDone { .. })
 }
 
 impl Progress {
@@ -226,6 +267,14 @@ impl Progress {
                 self.connected = false;
             }
             Report::Note { note, .. } if is_of_an_update(note) => self.updates.push(*note),
+            Report::Note { note, .. } if is_of_a_configuration(note) => {
+                self.refused += u64::from(matches!(note, Note::ConfigurationRefused { .. }));
+                self.configurations.push(*note);
+            }
+            Report::Note { note, .. } if is_of_a_command(note) => {
+                self.refused += u64::from(matches!(note, Note::CommandRefused(_)));
+                self.commands.push(*note);
+            }
             Report::Note { note: Note::Overflow, .. } => self.overflowed = true,
             Report::Note { note: Note::DocumentRefused(_), .. } => self.refused += 1,
             Report::Note { note: Note::Storage(error), .. } => self.storage.push(*error),

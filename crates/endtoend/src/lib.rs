@@ -5,11 +5,13 @@
 //! Whatever is not as it must be for a test to run panics and says what to do about it.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod client;
 pub mod dut;
 pub mod load;
 pub mod mosquitto;
 pub mod operator;
+pub mod orders;
 pub mod pki;
 pub mod proxy;
 pub mod records;

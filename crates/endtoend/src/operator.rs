@@ -5,6 +5,8 @@ use crate::PATIENCE;
 use crate::client::options;
 use crate::dut::Reading;
 use crate::pki::{self, Pki};
+use protocol::command::CommandAnswer;
+use protocol::config::ConfigurationState;
 use protocol::{Batch, Channel, DeviceId, FirmwareState, Hello, IdentityState, State, Topic};
 use rumqttc::{AsyncClient, Event, EventLoop, Packet, Publish, QoS};
 use sensorctl::ledger::{Arrival, Ledger};
@@ -35,6 +37,14 @@ pub struct Book {
     pub identities: BTreeMap<DeviceId, IdentityState>,
     /// What each device has said last of its firmware.
     pub firmware: BTreeMap<DeviceId, FirmwareState>,
+    /// What each device has said last of itself.
+    pub states: BTreeMap<DeviceId, State>,
+    /// What each device has said last of its configuration.
+    pub configurations: BTreeMap<DeviceId, ConfigurationState>,
+    /// What each device has said of commands, in order.
+    pub answers: BTreeMap<DeviceId, Vec<CommandAnswer>>,
+    /// Pieces of security logs, as they came.
+    pub logs: Vec<(DeviceId, Vec<u8>)>,
     /// Connections that are ready: subscribed, or with a session that is.
     pub ready: u64,
     /// Attempts and connections that have failed.
@@ -111,6 +121,11 @@ impl Operator {
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("the operator's task runs");
     }
 
+    /// The same, and the broker keeps it for who subscribes later.
+    pub async fn retain(&self, topic: &str, payload: &[u8]) {
+        self.client.publish(topic, QoS::AtLeastOnce, true, payload).await.expect("the operator's task runs");
+    }
+
     /// Waits until everything has come that the broker acknowledged to anybody before this call.
     pub async fn catch_up(&mut self) {
         self.asked += 1;
@@ -153,7 +168,11 @@ impl Book {
         let Topic { device, channel } = Topic::decode(&message.topic).expect("a topic of the scheme");
         match channel {
             Channel::Hello => self.ledger.hello(&device, &Hello::decode(&message.payload).expect("a hello")),
-            Channel::State => self.ledger.state(&device, &State::decode(&message.payload).expect("a state")),
+            Channel::State => {
+                let state = State::decode(&message.payload).expect("a state");
+                self.ledger.state(&device, &state);
+                self.states.insert(device, state);
+            }
             Channel::Telemetry => {
                 let batch = Batch::decode(&message.payload).expect("a batch");
                 let arrival = Arrival {
@@ -172,8 +191,19 @@ impl Book {
                 let state = FirmwareState::decode(&message.payload).expect("a state of the firmware");
                 self.firmware.insert(device, state);
             }
+            Channel::ConfigState => {
+                let state =
+                    ConfigurationState::decode(&message.payload).expect("a state of the configuration");
+                self.configurations.insert(device, state);
+            }
+            Channel::CommandAnswer => {
+                let answer = CommandAnswer::decode(&message.payload).expect("an answer to a command");
+                self.answers.entry(device).or_default().push(answer);
+            }
+            Channel::Log => self.logs.push((device, message.payload.to_vec())),
             Channel::IdentityRequest
             | Channel::ConfigDesired
+            | Channel::LogDesired
             | Channel::RootsDesired
             | Channel::AuthorityDesired
             | Channel::IdentityDesired

@@ -13,8 +13,8 @@ use rumqttc::{LastWill, MqttOptions, QoS};
 use simulator::tls::Credentials;
 
 /// What a device reads; it writes the rest.
-const READ: [&str; 5] =
-    ["config/desired", "roots/desired", "authority/desired", "identity/desired", "command"];
+const READ: [&str; 6] =
+    ["config/desired", "log/desired", "roots/desired", "authority/desired", "identity/desired", "command"];
 const NOTHING: [Message; 0] = [];
 
 struct Scene {
@@ -143,6 +143,104 @@ async fn a_device_reads_firmware_and_puts_none_there() {
 }
 
 #[tokio::test]
+async fn a_device_reads_the_configuration_of_groups_and_puts_none_there() {
+    let scene = Scene::new().await;
+    let (mut operator, mut device) = (scene.operator().await, scene.join("a").await);
+    let elsewhere = [
+        "group",
+        "group/field-a",
+        "group/field-a/other",
+        "group/field-a/config/state",
+        "group/a/b/config/desired",
+    ];
+    for topic in ["group/field-a/config/desired"].iter().chain(&elsewhere) {
+        device.publish(topic, "forged", true).await.unwrap();
+    }
+    device.publish("device/a/telemetry", "own", false).await.unwrap();
+    assert_eq!(operator.messages_before("own").await.unwrap(), NOTHING);
+    operator.subscribe("group/+/config/desired").await.unwrap();
+    // What the operator puts there is for every device, and waits for it; nothing else below `group` is for anybody.
+    operator.publish("group/field-a/config/desired", "true", true).await.unwrap();
+    assert_eq!(operator.messages_before("true").await.unwrap(), NOTHING);
+    for topic in elsewhere {
+        operator.publish(topic, "elsewhere", true).await.unwrap();
+    }
+    device.subscribe("group/#").await.unwrap();
+    assert_eq!(device.messages_before("true").await.unwrap(), NOTHING);
+    operator.publish("device/a/command", "end", false).await.unwrap();
+    device.subscribe("device/a/command").await.unwrap();
+    operator.publish("device/a/command", "end", true).await.unwrap();
+    assert_eq!(device.messages_before("end").await.unwrap(), NOTHING);
+}
+
+#[tokio::test]
+async fn each_program_of_the_operator_does_what_its_row_says_and_no_more() {
+    let scene = Scene::new().await;
+    let rows: [(&str, &[&str], &[&str]); 3] = [
+        (
+            "operator.config",
+            &["device/a/config/desired", "group/g/config/desired", "device/a/command"],
+            &[
+                "device/a/config/desired",
+                "device/a/config/state",
+                "device/a/state",
+                "device/a/command/answer",
+            ],
+        ),
+        (
+            "operator.command",
+            &["device/a/command"],
+            &["device/a/command/answer", "device/a/config/state", "device/a/identity/state"],
+        ),
+        ("operator.log", &["device/a/log/desired"], &["device/a/log"]),
+    ];
+    let mut everything = vec!["group/g/config/desired".to_owned(), "firmware/x/manifest".to_owned()];
+    everything.extend(Channel::ALL.map(|channel| format!("device/a/{}", channel.as_str())));
+    let (mut operator, mut device) = (scene.operator().await, scene.join("a").await);
+    operator.subscribe("group/+/config/desired").await.unwrap();
+    operator.subscribe("firmware/#").await.unwrap();
+    for (program, writes, reads) in rows {
+        let credentials = scene.pki.client(program);
+        let mut client = Client::connect(scene.with(program, credentials)).await.expect("it gets in");
+        for topic in &everything {
+            client.publish(topic, program, false).await.unwrap();
+        }
+        let end = format!("{program} wrote");
+        operator.publish("device/a/command", &end, false).await.unwrap();
+        let heard: Vec<_> =
+            operator.messages_before(&end).await.unwrap().into_iter().map(|(topic, _)| topic).collect();
+        let may: Vec<_> =
+            everything.iter().filter(|topic| writes.contains(&topic.as_str())).cloned().collect();
+        assert_eq!(heard, may, "{program} writes");
+
+        client.subscribe("#").await.unwrap();
+        // All may read firmware and the configuration of groups, devices or not.
+        for topic in everything.iter().filter(|topic| topic.starts_with("device/")) {
+            // What the operator may not write the device does, or nobody.
+            operator.publish(topic, program, false).await.unwrap();
+            device.publish(topic, program, false).await.unwrap();
+        }
+        // The last of the operator's own topics that this program reads; what comes there comes behind the others.
+        client.publish(writes[0], "end", false).await.unwrap();
+        operator.messages_before("end").await.unwrap();
+        let last = reads[0];
+        operator.publish(last, "end", false).await.unwrap();
+        device.publish(last, "end", false).await.unwrap();
+        let mut heard: Vec<_> =
+            client.messages_before("end").await.unwrap().into_iter().map(|(topic, _)| topic).collect();
+        heard.sort_unstable();
+        heard.dedup();
+        let mut may: Vec<_> = reads.iter().map(|topic| (*topic).to_owned()).collect();
+        may.sort_unstable();
+        assert_eq!(heard, may, "{program} reads");
+        // The operator has heard that too.
+        let read = format!("{program} has read");
+        operator.publish("device/a/command", &read, false).await.unwrap();
+        operator.messages_before(&read).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_device_writes_neither_its_own_configuration_nor_its_own_command() {
     let scene = Scene::new().await;
     let (mut operator, mut device) = (scene.operator().await, scene.join("a").await);
@@ -173,6 +271,9 @@ async fn a_device_reads_nothing_of_another_however_it_subscribes() {
         "device/+/telemetry",
         "device/+/+",
         "device/+/config/desired",
+        "device/+/log",
+        "device/+/log/desired",
+        "device/+/command/answer",
         "device/b/+/desired",
         "device/+/+/desired",
         "device/b/identity/+",
@@ -187,8 +288,7 @@ async fn a_device_reads_nothing_of_another_however_it_subscribes() {
     for (number, filter) in own.iter().map(String::as_str).chain(wild).enumerate() {
         // A refusal is as good as silence.
         let granted = attacker.subscribe(filter).await.unwrap();
-        for channel in ["hello", "state", "telemetry", "identity/state", "identity/request", "firmware/state"]
-        {
+        for channel in Channel::ALL.map(Channel::as_str).iter().filter(|channel| !READ.contains(channel)) {
             victim.publish(&format!("device/b/{channel}"), "secret", false).await.unwrap();
         }
         for channel in READ {

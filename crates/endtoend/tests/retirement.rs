@@ -44,7 +44,7 @@ async fn a_retired_device_is_blank_and_comes_back_with_new_keys_and_a_destroyed_
     let site = Site::new(programs!()).await;
     let broker = Mosquitto::start(&site.pki()).await;
     let mut operator = Operator::start(&site.pki(), broker.port()).await;
-    site.operator("ca", "sign").await;
+    site.operator("ca", "command").await;
     let (_time, time_port) = site.time_server(0).await;
     let mut device = site.device(1, "");
     device.until_said("ready blank device", 1).await;
@@ -59,8 +59,8 @@ async fn a_retired_device_is_blank_and_comes_back_with_new_keys_and_a_destroyed_
     // Without the right authority nothing happens: with none, with a stranger's, with another power's.
     let retire = |powers: &str, end: &str| {
         format!(
-            "document retire --end {end} --authority {powers} --registry registry.jsonl --id dev-1 --ca ca --operator \
-             ca-operator.sign --publish localhost:{}",
+            "command decommission --end {end} --authority {powers} --registry registry.jsonl --id dev-1 --ca ca --operator \
+             ca-operator.command --port {} --yes --no-wait",
             broker.port()
         )
     };

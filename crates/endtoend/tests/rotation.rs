@@ -270,15 +270,20 @@ impl World {
     /// Sends a document with `words` to these devices by way of the broker; gives its number.
     async fn send(&self, words: &str, ca: &str, ids: &[DeviceId]) -> u32 {
         let to = joined(ids, |id| format!(" --id {id}"));
-        let words = format!(
-            "document {words} --authority authority --registry registry.jsonl --ca {ca} --operator {ca}-operator.sign \
-             --publish localhost:{}{to}",
-            self.broker.port()
-        );
+        let port = self.broker.port();
+        let words = match words {
+            "rotate" => format!(
+                "command rotate --authority authority --ca {ca} --operator {ca}-operator.command --port {port} --no-wait{to}"
+            ),
+            words => format!(
+                "document {words} --authority authority --registry registry.jsonl --ca {ca} --operator {ca}-operator.sign \
+                 --publish localhost:{port}{to}"
+            ),
+        };
         let said = self.site.sensorctl("document", &words).await;
-        let number =
-            said.rsplit_once(" number ").and_then(|(_, rest)| rest.split_once(',')).expect("its number");
-        number.0.parse().expect("a number")
+        let (_, number) = said.split_once(" number ").expect("its number");
+        let (number, _) = number.split_once(|c: char| !c.is_ascii_digit()).expect("something behind it");
+        number.parse().expect("a number")
     }
 
     /// Sends a document until every device's state says that it is in force: to all, then to those that do not say so. Each
@@ -345,12 +350,14 @@ async fn the_authority_is_replaced_under_fifty_devices_with_bad_links_and_nobody
     let mut world = World::new(seed).await;
     world.say("all are provisioned by one command");
     world.site.operator("ca", "sign").await;
+    world.site.operator("ca", "command").await;
     let replaced = |state: &IdentityState, _: &DeviceId, _| state.certificate > 0;
     world.until_all("the factory's identity replaced", "rotate", "ca", false, replaced).await;
 
     // The new authority is announced while the old one still vouches for the broker.
     world.site.sensorctl("ca2", "ca init --out ca2").await;
     world.site.operator("ca2", "sign").await;
+    world.site.operator("ca2", "command").await;
     let own = world.site.operator("ca2", "renew").await;
     let listed = |count| {
         move |state: &IdentityState, _: &DeviceId, number| state.roots >= number && state.roots_count == count

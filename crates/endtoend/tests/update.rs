@@ -4,7 +4,7 @@
 //!
 //! `ENDTOEND_SEED` repeats the cuts of an earlier run.
 
-use device::{Note, Pace};
+use device::{Note, Pace, Policy};
 use endtoend::dut::{Progress, Running};
 use endtoend::mosquitto;
 use endtoend::operator::Operator;
@@ -77,6 +77,8 @@ async fn telemetry_goes_on_while_firmware_is_fetched_at_the_pace_of_the_field() 
     let vendor = Vendor::new(programs!()).await;
     let mut dut = vendor.device("dut-1", vendor.broker.port());
     dut.pace.block_interval_ms = Pace::default().block_interval_ms;
+    // A slow machine is no reason to give a connection up.
+    dut.policy = Policy::default();
     let mut running = dut.start();
     running.until(|progress| progress.waits[0].len() >= 30).await;
     let release = vendor.release(NEW, &body(NEW, 6 * BODY_BYTES), "").await;

@@ -104,6 +104,7 @@ impl Vault for Recorder<'_> {
 }
 
 cannot_be_updated!(Recorder<'_>);
+keeps_no_log!(Recorder<'_>);
 
 fn samples(batch: &[u8]) -> impl Iterator<Item = Sample> {
     let batch = Batch::decode(batch).expect("a batch");
@@ -164,7 +165,7 @@ fn live(flash: &mut Flash, readings: u32) -> Life {
                 taken += 1;
             }
         }
-        now = now.after(u64::from(SAMPLE_PERIOD.default));
+        now = now.after(SAMPLE_PERIOD.default.unsigned_abs());
         device.handle(now, Event::Tick);
     }
     // Nothing but start and shutdown writes while there is no connection.
@@ -232,6 +233,7 @@ fn provision(flash: &mut Flash) {
         tls: &scalar(KeyUse::Tls),
         firmware: None,
         configuration_key: None,
+        group: protocol::Name::EMPTY,
     };
     adopt(&mut recorder, &development).expect("a valid identity");
 }

@@ -5,13 +5,17 @@
 //! Each is a CBOR map with small integer keys, in deterministic encoding (RFC 8949, section 4.2.1); the configuration is
 //! JSON, because people write it.
 
+mod command;
+mod log;
 mod wire;
 
 use crate::config::CONFIGURATION_BYTES_MAX;
 use crate::key::{KeyId, PublicKey};
 use crate::{DeviceId, Name};
+pub use command::{Action, BURST_PERIOD_MS_MAX, BURST_SAMPLES_MAX, Command};
 use core::fmt;
 use heapless::Vec;
+pub use log::{LOG_PAYLOAD_BYTES_MAX, LogAcknowledgement, LogDelivery};
 use minicbor::{Decode, Encode};
 
 /// Longest X.509 certificate in bytes (DER): a P-256 one is about 450, one with long names and URLs about 900.
@@ -40,7 +44,7 @@ pub enum Power {
     /// Signs firmware.
     #[n(1)]
     Firmware,
-    /// Signs configurations, certificates, commands to rotate and the stages of a roll-out.
+    /// Signs configurations, certificates, commands, the stages of a roll-out, and what is known of a device's log.
     #[n(2)]
     Configuration,
     /// Signs lists of roots, new keys of the other powers and of its own, and the end of a device's life.
@@ -80,7 +84,7 @@ impl fmt::Display for Power {
 /// What a document is: COSE's content type, which is signed with it (RFC 9052, section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContentType {
-    /// [`crate::Configuration`] for an audience.
+    /// [`crate::config::Change`].
     Configuration,
     /// [`RootList`].
     Roots,
@@ -88,8 +92,8 @@ pub enum ContentType {
     AuthorityKey,
     /// [`IdentityCertificate`].
     Certificate,
-    /// [`RotateCommand`].
-    Rotate,
+    /// [`Command`].
+    Command,
     /// [`Retirement`].
     Retirement,
     /// [`Provision`].
@@ -98,20 +102,26 @@ pub enum ContentType {
     RenewalRequest,
     /// [`Rollout`].
     Rollout,
+    /// [`LogDelivery`].
+    Log,
+    /// [`LogAcknowledgement`].
+    LogAcknowledgement,
 }
 
 impl ContentType {
     /// Every content type.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Configuration,
         Self::Roots,
         Self::AuthorityKey,
         Self::Certificate,
-        Self::Rotate,
+        Self::Command,
         Self::Retirement,
         Self::Provision,
         Self::RenewalRequest,
         Self::Rollout,
+        Self::Log,
+        Self::LogAcknowledgement,
     ];
 
     /// The media type on the wire.
@@ -121,16 +131,18 @@ impl ContentType {
             Self::Roots => "application/vnd.sensor.roots+cbor",
             Self::AuthorityKey => "application/vnd.sensor.authority-key+cbor",
             Self::Certificate => "application/vnd.sensor.certificate+cbor",
-            Self::Rotate => "application/vnd.sensor.rotate+cbor",
+            Self::Command => "application/vnd.sensor.command+cbor",
             Self::Retirement => "application/vnd.sensor.retirement+cbor",
             Self::Provision => "application/vnd.sensor.provision+cbor",
             Self::RenewalRequest => "application/vnd.sensor.renewal-request+cbor",
             Self::Rollout => "application/vnd.sensor.rollout+cbor",
+            Self::Log => "application/vnd.sensor.log+cbor",
+            Self::LogAcknowledgement => "application/vnd.sensor.log-acknowledgement+cbor",
         }
     }
 
     /// Longest name on the wire in bytes.
-    pub const BYTES_MAX: usize = Self::RenewalRequest.as_str().len();
+    pub const BYTES_MAX: usize = Self::LogAcknowledgement.as_str().len();
 
     /// The content type with this name on the wire.
     pub fn from_wire(name: &str) -> Option<Self> {
@@ -142,6 +154,7 @@ impl ContentType {
         match self {
             Self::Provision => PROVISION_BYTES_MAX,
             Self::Configuration => CONFIGURATION_BYTES_MAX,
+            Self::Log => LOG_PAYLOAD_BYTES_MAX,
             _ => PAYLOAD_BYTES_MAX,
         }
     }
@@ -149,10 +162,14 @@ impl ContentType {
     /// Who may sign it. One power for each.
     pub const fn power(self) -> Power {
         match self {
-            Self::Configuration | Self::Certificate | Self::Rotate | Self::Rollout => Power::Configuration,
+            Self::Configuration
+            | Self::Certificate
+            | Self::Command
+            | Self::Rollout
+            | Self::LogAcknowledgement => Power::Configuration,
             Self::Roots | Self::AuthorityKey | Self::Retirement => Power::Anchors,
             Self::Provision => Power::Factory,
-            Self::RenewalRequest => Power::Device,
+            Self::RenewalRequest | Self::Log => Power::Device,
         }
     }
 }
@@ -221,18 +238,6 @@ pub struct IdentityCertificate<'b> {
     /// The chain for the new TLS key, leaf first, without the root.
     #[b(4)]
     pub chain: Certificates<'b, CHAIN_MAX>,
-}
-
-/// Make a new identity.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct RotateCommand {
-    /// Whom it is for.
-    #[n(1)]
-    pub audience: Audience,
-    /// Grows with every such command.
-    #[n(2)]
-    pub number: u32,
 }
 
 /// Which share of the devices may take a firmware update now. The manifest says what may be installed, this document when.

@@ -59,13 +59,30 @@ pub(crate) fn encode<T: Serialize>(message: &T, buffer: &mut [u8]) -> Result<usi
 
 /// Reads a message of at most `max` bytes and refuses anything after it.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], max: usize) -> Result<T, DecodeError> {
+    check_form(bytes, max)?;
+    serde_json_core::from_slice(bytes).map(|(message, _)| message).map_err(DecodeError::Syntax)
+}
+
+/// The same for a message with texts that may have quotes; the longest such text fits into `buffer`.
+pub(crate) fn decode_escaped<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    max: usize,
+    buffer: &mut [u8],
+) -> Result<T, DecodeError> {
+    check_form(bytes, max)?;
+    serde_json_core::from_slice_escaped(bytes, buffer)
+        .map(|(message, _)| message)
+        .map_err(DecodeError::Syntax)
+}
+
+fn check_form(bytes: &[u8], max: usize) -> Result<(), DecodeError> {
     if bytes.len() > max {
         return Err(DecodeError::TooLong { len: bytes.len(), max });
     }
     if has_empty_element(bytes) {
         return Err(DecodeError::Syntax(serde_json_core::de::Error::ExpectedSomeValue));
     }
-    serde_json_core::from_slice(bytes).map(|(message, _)| message).map_err(DecodeError::Syntax)
+    Ok(())
 }
 
 /// True for `[,`, which the parser would take for an empty beginning of a list. No text in our messages may have a

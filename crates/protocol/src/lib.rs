@@ -7,7 +7,9 @@
 #![deny(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod audit;
 pub mod blocks;
+pub mod command;
 pub mod config;
 pub mod document;
 mod endpoint;
@@ -33,7 +35,8 @@ pub mod token;
 pub mod topic;
 pub mod x509;
 
-pub use config::{Configuration, ConfigurationError, Endpoint};
+pub use command::CommandAnswer;
+pub use config::{Configuration, ConfigurationError, ConfigurationState, Endpoint};
 pub use firmware::{FirmwareState, UpdateFault, Uuid};
 pub use hello::{Hello, PreviousBoot};
 pub use id::{DeviceId, DeviceIdError};
@@ -41,7 +44,7 @@ pub use identity_state::IdentityState;
 pub use json::{DecodeError, EncodeError};
 pub use key::{KeyId, PublicKey, Signature};
 pub use name::{NAME_MAX, Name, NameError};
-pub use reason::{Failure, Refusal, ResetCause};
+pub use reason::{Failure, Layer, Refusal, ResetCause};
 pub use state::{ClockQuality, State};
 pub use telemetry::{Batch, Measurement, Sample, SensorFault};
 pub use time::EpochMillis;

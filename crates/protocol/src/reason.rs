@@ -85,6 +85,14 @@ named! {
 }
 
 named! {
+    /// Where a configuration comes from.
+    Layer {
+        Group = "group", "the configuration of the device's group";
+        Device = "device", "the device's own configuration";
+    }
+}
+
+named! {
     /// Why a document was refused. Nothing of it takes effect.
     Refusal {
         Malformed = "malformed", "it is no COSE_Sign1 in deterministic CBOR with exactly the headers that are wanted";
@@ -103,6 +111,9 @@ named! {
         Unexpected = "unexpected", "the device did not ask for it or cannot use it in its present state";
         Certificate = "certificate", "a certificate in it does not fit the device's key, its id, the time or the roots";
         Configuration = "configuration", "the configuration in it is not valid";
+        Expired = "expired", "the time until which it may be begun is over";
+        Undone = "undone", "the service or a time server was not reached with it: what was before it is in force again";
+        Chain = "chain", "it is about a record of the log that this device does not have, or has with another hash";
         Storage = "storage", "the device could not store it";
     }
 }

@@ -138,7 +138,14 @@ impl<'b> Envelope<'b> {
 
     /// Proves that it is a `T` signed with `key`, then reads its content.
     pub fn verify<T: Document<'b>>(&self, key: &PublicKey) -> Result<Verified<T>, Refusal> {
-        if self.content_type != T::CONTENT_TYPE {
+        let payload = self.prove(T::CONTENT_TYPE, key)?;
+        Ok(Verified { document: T::decode(payload)?, signer: self.signer })
+    }
+
+    /// Proves that it is of this content type and signed with `key`; gives its payload, for a reader that can say more than
+    /// a [`Refusal`] about what is wrong with it.
+    pub fn prove(&self, content_type: ContentType, key: &PublicKey) -> Result<&'b [u8], Refusal> {
+        if self.content_type != content_type {
             return Err(Refusal::ContentType);
         }
         if self.signer != key.id() {
@@ -147,7 +154,7 @@ impl<'b> Envelope<'b> {
         if !key.verifies(&digest(self.protected, self.payload_item), &self.signature) {
             return Err(Refusal::Signature);
         }
-        Ok(Verified { document: T::decode(self.payload)?, signer: self.signer })
+        Ok(self.payload)
     }
 
     /// True where `bytes` are this document in its one form.
@@ -287,8 +294,8 @@ fn write_payload<'b, T: Document<'b>>(document: &T, signer: &KeyId, out: &mut [u
 /// A document of which it is proven who signed it. Only [`Envelope::verify`] makes one.
 ///
 /// ```compile_fail,E0451
-/// # use protocol::{KeyId, document::RotateCommand, signed::Verified};
-/// fn believe(document: RotateCommand, signer: KeyId) -> Verified<RotateCommand> {
+/// # use protocol::{KeyId, document::Command, signed::Verified};
+/// fn believe(document: Command, signer: KeyId) -> Verified<Command> {
 ///     Verified { document, signer }
 /// }
 /// ```
@@ -296,28 +303,28 @@ fn write_payload<'b, T: Document<'b>>(document: &T, signer: &KeyId, out: &mut [u
 /// Nor can another document be put into one, or one be made from nothing:
 ///
 /// ```compile_fail,E0594
-/// # use protocol::{document::RotateCommand, signed::Verified};
-/// fn alter(verified: &mut Verified<RotateCommand>) {
+/// # use protocol::{document::Command, signed::Verified};
+/// fn alter(verified: &mut Verified<Command>) {
 ///     verified.number = 7;
 /// }
 /// ```
 ///
 /// ```compile_fail,E0277
-/// # use protocol::{document::RotateCommand, signed::Verified};
+/// # use protocol::{document::Command, signed::Verified};
 /// fn need_default<T: Default>() {}
-/// need_default::<Verified<RotateCommand>>();
+/// need_default::<Verified<Command>>();
 /// ```
 ///
 /// ```compile_fail,E0277
-/// # use protocol::{document::RotateCommand, signed::Verified};
-/// fn need_from<T: From<RotateCommand>>() {}
-/// need_from::<Verified<RotateCommand>>();
+/// # use protocol::{document::Command, signed::Verified};
+/// fn need_from<T: From<Command>>() {}
+/// need_from::<Verified<Command>>();
 /// ```
 ///
 /// ```compile_fail,E0277
-/// # use protocol::{document::RotateCommand, signed::Verified};
+/// # use protocol::{document::Command, signed::Verified};
 /// fn need_decode<T: for<'b> minicbor::Decode<'b, ()>>() {}
-/// need_decode::<Verified<RotateCommand>>();
+/// need_decode::<Verified<Command>>();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified<T> {

@@ -1,13 +1,15 @@
 //! How a device is, as it says itself: a retained message that replaces the one before.
 
+use crate::identity_state::Life;
 use crate::json::{self, DecodeError, EncodeError, check_version};
 use crate::reason::named;
-use crate::{EpochMillis, Failure, Name, PROTOCOL_VERSION};
+use crate::{EpochMillis, Failure, Name, PROTOCOL_VERSION, ResetCause};
 use core::fmt;
+use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Longest state in bytes.
-pub const STATE_BYTES_MAX: usize = 512;
+pub const STATE_BYTES_MAX: usize = 768;
 
 named! {
     /// How good the device's clock is.
@@ -17,6 +19,21 @@ named! {
         Holdover = "holdover", "time servers do not answer; the clock runs on by itself";
     }
 }
+
+named! {
+    /// A value that is beyond a threshold of the configuration.
+    Alarm {
+        TemperatureLow = "temperature_low", "the temperature is below its lower threshold";
+        TemperatureHigh = "temperature_high", "the temperature is above its upper threshold";
+        HumidityLow = "humidity_low", "the relative humidity is below its lower threshold";
+        HumidityHigh = "humidity_high", "the relative humidity is above its upper threshold";
+        PressureLow = "pressure_low", "the pressure is below its lower threshold";
+        PressureHigh = "pressure_high", "the pressure is above its upper threshold";
+    }
+}
+
+/// Most alarms at once: no value is both too low and too high.
+pub const ALARMS_MAX: usize = 3;
 
 /// How a device is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +49,14 @@ pub struct State {
     pub t: Option<EpochMillis>,
     /// Seconds since start.
     pub uptime_s: u32,
-    /// Number of the configuration in force.
+    /// Where it is in its life.
+    pub life: Life,
+    /// Why it started.
+    pub reset: ResetCause,
+    /// Number of the device's own configuration in force: the factory's, or the last change for this device.
     pub config: u32,
+    /// Number of its group's configuration in force; 0 where there is none.
+    pub group_config: u32,
     /// How good the clock is.
     pub clock: ClockQuality,
     /// Bound of the clock's error in milliseconds.
@@ -48,8 +71,14 @@ pub struct State {
     pub capacity: u32,
     /// Samples dropped since start because too many waited.
     pub lost: u32,
+    /// Samples since start that were not kept because no value had left its dead-band.
+    pub suppressed: u32,
     /// Samples since start that are a fault instead of a value.
     pub sensor_faults: u32,
+    /// Values that are beyond a threshold now.
+    pub alarms: Vec<Alarm, ALARMS_MAX>,
+    /// Records of the security log that the operator has not acknowledged.
+    pub log_waiting: u32,
     /// Connections made since start.
     pub connections: u32,
     /// Attempts to connect that failed since start.
@@ -65,14 +94,17 @@ pub struct State {
 
 impl State {
     /// A state of this version of the protocol for a device that just started.
-    pub const fn new(firmware: Name, boot: u32) -> Self {
+    pub const fn new(firmware: Name, boot: u32, reset: ResetCause) -> Self {
         Self {
             v: PROTOCOL_VERSION,
             firmware,
             boot,
             t: None,
             uptime_s: 0,
+            life: Life::Provisioned,
+            reset,
             config: 0,
+            group_config: 0,
             clock: ClockQuality::Unset,
             clock_error_ms: 0,
             clock_steps: 0,
@@ -80,7 +112,10 @@ impl State {
             waiting: 0,
             capacity: 0,
             lost: 0,
+            suppressed: 0,
             sensor_faults: 0,
+            alarms: Vec::new(),
+            log_waiting: 0,
             connections: 0,
             failures: 0,
             last_failure: None,
@@ -109,13 +144,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn longest() -> State {
-        let mut state = State::new(Name::try_from("x".repeat(crate::NAME_MAX).as_str()).unwrap(), u32::MAX);
+        let mut state = State::new(
+            Name::try_from("x".repeat(crate::NAME_MAX).as_str()).unwrap(),
+            u32::MAX,
+            ResetCause::PowerOn,
+        );
+        state.alarms = [Alarm::TemperatureHigh; ALARMS_MAX].into_iter().collect();
         state.t = Some(EpochMillis(u64::MAX));
         state.clock = ClockQuality::Synchronised;
         state.last_failure = Failure::ALL.iter().copied().max_by_key(|f| f.as_str().len());
         for field in [
             &mut state.uptime_s,
             &mut state.config,
+            &mut state.group_config,
+            &mut state.suppressed,
+            &mut state.log_waiting,
             &mut state.clock_error_ms,
             &mut state.clock_steps,
             &mut state.time_refused,
@@ -153,7 +196,7 @@ mod tests {
             let state = State {
                 t: t.map(EpochMillis), uptime_s, lost, connections, clock_error_ms,
                 clock: ClockQuality::ALL[clock], last_failure: Some(Failure::ALL[failure]),
-                ..State::new("0.1.0".try_into().unwrap(), boot)
+                ..State::new("0.1.0".try_into().unwrap(), boot, ResetCause::Pin)
             };
             let mut buffer = [0; STATE_BYTES_MAX];
             let len = state.encode(&mut buffer).unwrap();

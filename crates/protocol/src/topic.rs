@@ -1,10 +1,10 @@
 //! MQTT topics: everything of a device lies below `device/<id>/`, so that a broker separates devices by one pattern.
 //! Owns the names, never a connection. R-MQTT-ISOLATION.
 
-use crate::DeviceId;
 use crate::firmware::{Uuid, class_filter};
+use crate::{DeviceId, NAME_MAX, Name};
 use core::fmt::{self, Write};
-use heapless::String;
+use heapless::{String, Vec};
 
 /// First level of every topic.
 pub const ROOT: &str = "device";
@@ -34,28 +34,41 @@ pub enum Channel {
     IdentityRequest,
     /// Device to service, retained: how its firmware is ([`crate::FirmwareState`]).
     FirmwareState,
-    /// Service to device, retained: the configuration that is wanted, signed ([`crate::Configuration`]).
+    /// Device to service, retained: the configuration in force ([`crate::ConfigurationState`]).
+    ConfigState,
+    /// Device to service, retained: what became of the last command ([`crate::CommandAnswer`]).
+    CommandAnswer,
+    /// Device to service: a piece of the security log, signed ([`crate::document::LogDelivery`]).
+    Log,
+    /// Service to device, retained: the configuration that is wanted, signed ([`crate::config::Change`]).
     ConfigDesired,
+    /// Service to device, retained: up to where the operator has the security log, signed
+    /// ([`crate::document::LogAcknowledgement`]).
+    LogDesired,
     /// Service to device, retained: the roots that are wanted, signed ([`crate::document::RootList`]).
     RootsDesired,
     /// Service to device, retained: a new authority's key, signed ([`crate::document::AuthorityKey`]).
     AuthorityDesired,
     /// Service to device, retained: the answer to a request, signed ([`crate::document::IdentityCertificate`]).
     IdentityDesired,
-    /// Service to device: one command, signed ([`crate::document::RotateCommand`], [`crate::document::Retirement`]).
+    /// Service to device: one command, signed ([`crate::document::Command`], [`crate::document::Retirement`]).
     Command,
 }
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Hello,
         Self::State,
         Self::Telemetry,
         Self::IdentityState,
         Self::IdentityRequest,
         Self::FirmwareState,
+        Self::ConfigState,
+        Self::CommandAnswer,
+        Self::Log,
         Self::ConfigDesired,
+        Self::LogDesired,
         Self::RootsDesired,
         Self::AuthorityDesired,
         Self::IdentityDesired,
@@ -68,6 +81,11 @@ impl Channel {
     /// Length of the longest channel name in bytes.
     pub const MAX_LEN: usize = 17;
 
+    /// The channel with these levels below the device's prefix.
+    pub fn from_wire(levels: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == levels)
+    }
+
     /// The levels below the device's prefix.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -77,7 +95,11 @@ impl Channel {
             Self::IdentityState => "identity/state",
             Self::IdentityRequest => "identity/request",
             Self::FirmwareState => "firmware/state",
+            Self::ConfigState => "config/state",
+            Self::CommandAnswer => "command/answer",
+            Self::Log => "log",
             Self::ConfigDesired => "config/desired",
+            Self::LogDesired => "log/desired",
             Self::RootsDesired => "roots/desired",
             Self::AuthorityDesired => "authority/desired",
             Self::IdentityDesired => "identity/desired",
@@ -106,7 +128,7 @@ impl Topic {
         let rest = text.strip_prefix(ROOT)?.strip_prefix('/')?;
         let (id, channel) = rest.split_once('/')?;
         let device = DeviceId::new(id).ok()?;
-        let channel = Channel::ALL.into_iter().find(|c| c.as_str() == channel)?;
+        let channel = Channel::from_wire(channel)?;
         Some(Self { device, channel })
     }
 }
@@ -126,8 +148,33 @@ pub fn topic(device: &DeviceId, channel: Channel) -> TopicText {
     text
 }
 
-/// What `device` of `class` subscribes to: every topic on which the service speaks to it, and those of its class's firmware.
-pub fn subscriptions(device: &DeviceId, class: Uuid) -> [TopicText; 3] {
+/// First level of the topics of groups.
+pub const GROUP_ROOT: &str = "group";
+
+/// Longest topic of a group in bytes.
+const GROUP_TOPIC_MAX: usize = GROUP_ROOT.len() + 1 + NAME_MAX + 1 + Channel::ConfigDesired.as_str().len();
+const _: () = assert!(GROUP_TOPIC_MAX <= TOPIC_MAX);
+
+/// The topic on which the configuration for a group is retained. `None` for a name that cannot be one level of a topic:
+/// an empty one, or one with `/` or `+` in it.
+pub fn group_topic(group: &Name) -> Option<TopicText> {
+    if group.is_empty() || group.contains(['/', '+']) {
+        return None;
+    }
+    let mut text = TopicText::new();
+    write!(text, "{GROUP_ROOT}/{group}/{}", Channel::ConfigDesired.as_str()).ok()?;
+    Some(text)
+}
+
+/// Most topics that a device subscribes to at once.
+pub const SUBSCRIPTIONS_MAX: usize = 4;
+
+/// Topics to subscribe to.
+pub type Subscriptions = Vec<TopicText, SUBSCRIPTIONS_MAX>;
+
+/// What `device` of `class` in `group` subscribes to: every topic on which the service speaks to it, those of its class's
+/// firmware, and that of its group's configuration where it has one.
+pub fn subscriptions(device: &DeviceId, class: Uuid, group: &Name) -> Subscriptions {
     let [desired, command] = Channel::SUBSCRIPTIONS.map(|filter| {
         let mut text = TopicText::new();
         // No filter is longer than the longest channel: the test below holds it to that.
@@ -135,7 +182,8 @@ pub fn subscriptions(device: &DeviceId, class: Uuid) -> [TopicText; 3] {
         debug_assert!(fits);
         text
     });
-    [desired, command, class_filter(class)]
+    // SUBSCRIPTIONS_MAX is their number.
+    [desired, command, class_filter(class)].into_iter().chain(group_topic(group)).collect()
 }
 
 #[cfg(test)]
@@ -149,9 +197,21 @@ mod tests {
         let longest = Channel::ALL.into_iter().map(|c| topic(&device, c).len()).max();
         assert_eq!(longest, Some(DEVICE_TOPIC_MAX));
         assert!(
-            subscriptions(&device, Uuid::default())[0].ends_with("/+/desired")
-                && subscriptions(&device, Uuid::default())[1].ends_with("/command")
+            subscriptions(&device, Uuid::default(), &Name::EMPTY)[0].ends_with("/+/desired")
+                && subscriptions(&device, Uuid::default(), &Name::EMPTY)[1].ends_with("/command")
         );
+    }
+
+    #[test]
+    fn a_group_has_a_topic_unless_its_name_would_reach_into_others() {
+        let name = |text: &str| Name::try_from(text).unwrap();
+        assert_eq!(group_topic(&name("field-a")).as_deref(), Some("group/field-a/config/desired"));
+        for text in ["", "a/b", "+", "a+b", "/"] {
+            assert_eq!(group_topic(&name(text)), None, "{text}");
+        }
+        let device = DeviceId::new("a").unwrap();
+        assert_eq!(subscriptions(&device, Uuid::default(), &name("g"))[3].as_str(), "group/g/config/desired");
+        assert_eq!(subscriptions(&device, Uuid::default(), &name("+")).len(), 3);
     }
 
     #[test]

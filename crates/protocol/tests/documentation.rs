@@ -1,42 +1,82 @@
 //! The documentation says what the code does.
 
-use protocol::document::{self, ContentType, KeyUse};
+use protocol::command::{self, ActionName, Outcome};
+use protocol::document::{self, Action, ContentType, KeyUse};
 use protocol::provisioning::{self, Fault, FromDevice, Life, ToDevice};
-use protocol::{DeviceId, KeyId, Name, config, hello, signed, state, telemetry};
+use protocol::{
+    Channel, DeviceId, KeyId, Name, config, firmware, hello, identity_state, signed, state, telemetry, topic,
+};
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
 
 #[test]
-fn the_table_of_the_configuration_is_the_one_in_the_code() {
-    for bound in config::BOUNDS {
-        let config::Bound { field, unit, min, max, default, reason } = bound;
-        let row = format!("| `{field}` | {unit} | {min} | {max} | {default} | {reason} |");
-        assert!(DOCUMENT.contains(&row), "docs/protocol.md must have this row:\n{row}");
+fn the_table_of_the_topics_has_every_channel_with_its_length() {
+    for channel in Channel::ALL {
+        let max = match channel {
+            Channel::Hello => hello::HELLO_BYTES_MAX,
+            Channel::State => state::STATE_BYTES_MAX,
+            Channel::Telemetry | Channel::IdentityRequest => telemetry::BATCH_BYTES_MAX,
+            Channel::IdentityState => identity_state::IDENTITY_STATE_BYTES_MAX,
+            Channel::FirmwareState => firmware::FIRMWARE_STATE_BYTES_MAX,
+            Channel::ConfigState => config::CONFIGURATION_STATE_BYTES_MAX,
+            Channel::CommandAnswer => command::COMMAND_ANSWER_BYTES_MAX,
+            Channel::Log => document::LOG_PAYLOAD_BYTES_MAX + signed::ENVELOPE_BYTES_MAX,
+            Channel::ConfigDesired
+            | Channel::LogDesired
+            | Channel::RootsDesired
+            | Channel::AuthorityDesired
+            | Channel::IdentityDesired
+            | Channel::Command => signed::DOCUMENT_BYTES_MAX,
+        };
+        let to_device = Channel::SUBSCRIPTIONS.iter().any(|filter| {
+            *filter == channel.as_str()
+                || filter.strip_prefix('+').is_some_and(|end| channel.as_str().ends_with(end))
+        });
+        let direction = if to_device { "to the device" } else { "from the device" };
+        let row = format!("| `{}` | {direction} | ", channel.as_str());
+        let rows: Vec<_> = DOCUMENT.lines().filter(|line| line.starts_with(&row)).collect();
+        let [row] = rows[..] else { panic!("docs/protocol.md must have one row that begins with {row}") };
+        assert!(row.contains(&format!(" | {max} B | ")), "{max} B: {row}");
     }
     let rows =
-        DOCUMENT.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 7).count();
-    assert_eq!(rows, config::BOUNDS.len());
-}
-
-#[test]
-fn the_lengths_of_the_messages_are_those_in_the_code() {
-    for (channel, max) in [
-        ("hello", hello::HELLO_BYTES_MAX),
-        ("state", state::STATE_BYTES_MAX),
-        ("telemetry", telemetry::BATCH_BYTES_MAX),
-    ] {
-        let row = DOCUMENT.lines().find(|line| line.starts_with(&format!("| `{channel}`")));
-        assert!(row.is_some_and(|row| row.contains(&format!("| {max} B |"))), "{channel}: {max} B");
-    }
+        DOCUMENT.lines().filter(|line| line.contains("the device | ") && line.starts_with("| `")).count();
+    assert_eq!(rows, Channel::ALL.len());
+    let group = topic::group_topic(&Name::try_from("group").unwrap()).unwrap();
+    assert!(DOCUMENT.contains(&format!("`{}`", group.replacen("/group/", "/<group>/", 1))));
 }
 
 #[test]
 fn the_examples_are_accepted() {
     let blocks: Vec<&str> =
         DOCUMENT.split("```json\n").skip(1).filter_map(|part| part.split("```").next()).collect();
-    let [batch, configuration] = blocks[..] else { panic!("two examples") };
+    let [batch, answer] = blocks[..] else { panic!("two examples") };
     protocol::Batch::decode(batch.trim().as_bytes()).unwrap();
-    protocol::Configuration::decode(configuration.trim().as_bytes()).unwrap();
+    protocol::CommandAnswer::decode(answer.trim().as_bytes()).unwrap();
+}
+
+#[test]
+fn the_table_of_the_commands_has_every_action_with_its_number_and_its_bounds() {
+    let bounds = format!(
+        "samples (1 to {}), period in ms ({} to {})",
+        document::BURST_SAMPLES_MAX,
+        config::SAMPLE_PERIOD.min,
+        document::BURST_PERIOD_MS_MAX
+    );
+    for (action, elements) in [
+        (Action::Report, ""),
+        (Action::Burst { samples: 1, period_ms: 50 }, bounds.as_str()),
+        (Action::Reboot, ""),
+        (Action::Rotate, ""),
+        (Action::SendLog { from: 0 }, "number of a record"),
+    ] {
+        let mut bytes = [0; 16];
+        minicbor::encode(action, &mut bytes[..]).unwrap();
+        let row = format!("| `{}` | {} | {elements} | ", ActionName::from(&action).as_str(), bytes[1]);
+        assert_eq!(DOCUMENT.matches(&row).count(), 1, "docs/protocol.md must have this row once:\n{row}");
+    }
+    for outcome in Outcome::ALL {
+        assert!(DOCUMENT.contains(&format!("`{}`", outcome.as_str())), "{outcome:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,10 @@ mod update_cases;
 use protocol::document::{CSR_BYTES_MAX, ContentType, KeyUse, NONCE_BYTES};
 use protocol::provisioning::frame::{FRAME_BYTES_MAX, encode_frame};
 use protocol::provisioning::{Fault, FromDevice, Life, MESSAGE_BYTES_MAX, PART_BYTES_MAX, ToDevice, VERSION};
-use protocol::{DeviceId, EncodeError, KeyId, Name, Refusal};
+use protocol::state::Alarm;
+use protocol::{
+    ClockQuality, DeviceId, EncodeError, EpochMillis, Failure, KeyId, Name, Refusal, ResetCause, State,
+};
 use samples::{Parts, Size, key_of, sealed};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +31,20 @@ fn documents(seeds: &mut Seeds) {
             seeds.insert(("document", name.clone()), Parts::of(&bytes).payload);
             seeds.insert(("envelope", name), bytes);
         }
+    }
+}
+
+/// A state as it begins, and the longest of its parts.
+fn states(seeds: &mut Seeds) {
+    let unset = State::new(Name::try_from("0.1.0").unwrap(), 1, ResetCause::PowerOn);
+    let mut synchronised = unset.clone();
+    synchronised.t = Some(EpochMillis(1_790_000_000_000));
+    synchronised.clock = ClockQuality::Synchronised;
+    synchronised.last_failure = Some(Failure::TlsExpired);
+    synchronised.alarms.push(Alarm::TemperatureHigh).unwrap();
+    synchronised.alarms.push(Alarm::PressureLow).unwrap();
+    for (name, it) in [("unset", unset), ("synchronised", synchronised)] {
+        seeds.insert(("state", name.into()), message(|out| it.encode(out)));
     }
 }
 
@@ -120,6 +137,7 @@ fn manifests(seeds: &mut Seeds) {
 fn the_seeds_are_what_the_code_writes() {
     let mut seeds = Seeds::new();
     documents(&mut seeds);
+    states(&mut seeds);
     messages(&mut seeds);
     frames(&mut seeds);
     manifests(&mut seeds);
@@ -136,7 +154,9 @@ fn the_seeds_are_what_the_code_writes() {
         let there = std::fs::read(&path).unwrap_or_default();
         assert!(there == *bytes, "{target}/{name} differs; UPDATE_SEEDS=1 writes it anew");
     }
-    for target in ["document", "envelope", "message", "frames", "manifest", "image", "block", "patch"] {
+    for target in
+        ["document", "envelope", "state", "message", "frames", "manifest", "image", "block", "patch"]
+    {
         let count = seeds.keys().filter(|(of, _)| *of == target).count();
         assert_eq!(std::fs::read_dir(folder().join(target)).unwrap().count(), count, "{target}");
     }

@@ -3,12 +3,15 @@
 
 mod samples;
 
+#[path = "strict/payloads.rs"]
+mod payloads;
+
 use protocol::Refusal;
 use protocol::document::ContentType;
 use protocol::signed::Envelope;
 use samples::{Parts, Size, key, public, sealed, sign, to_be_signed, verified_as};
 
-const TYPE: ContentType = ContentType::Rotate;
+const TYPE: ContentType = ContentType::Command;
 
 /// A document item by item, each as it stands in the bytes.
 struct Items {
@@ -334,8 +337,10 @@ fn payloads_in_another_form_are_refused_even_where_the_key_signed_them() {
 #[test]
 fn audiences_and_numbers_in_another_form_are_refused() {
     let audience = [0x82, 0x01, 0x61, 0x64];
-    let rotate = |audience: &[u8], number: &[u8]| [&[0xa2, 0x01][..], audience, &[0x02], number].concat();
-    assert_eq!(rotate(&audience, &[0x01]), payload());
+    let rest = [0x03, 0x01, 0x04, 0x82, 0x01, 0x80];
+    let command =
+        |audience: &[u8], number: &[u8]| [&[0xa4, 0x01][..], audience, &[0x02], number, &rest].concat();
+    assert_eq!(command(&audience, &[0x01]), payload());
     for (name, audience) in [
         ("an unknown kind", &[0x81, 0x04][..]),
         ("a device without id", &[0x81, 0x01]),
@@ -351,7 +356,7 @@ fn audiences_and_numbers_in_another_form_are_refused() {
         ("an id alone", &[0x61, 0x64]),
         ("null", &[0xf6]),
     ] {
-        payload_refused(TYPE, name, rotate(audience, &[0x01]));
+        payload_refused(TYPE, name, command(audience, &[0x01]));
     }
     for (name, number) in [
         ("longer than needed", &[0x18, 0x01][..]),
@@ -364,9 +369,9 @@ fn audiences_and_numbers_in_another_form_are_refused() {
         ("null", &[0xf6]),
         ("a big number", &[0xc2, 0x41, 0x01]),
     ] {
-        payload_refused(TYPE, name, rotate(&audience, number));
+        payload_refused(TYPE, name, command(&audience, number));
     }
-    payload_refused(TYPE, "another order", [&[0xa2, 0x02, 0x01, 0x01][..], &audience].concat());
+    payload_refused(TYPE, "another order", [&[0xa4, 0x02, 0x01, 0x01][..], &audience, &rest].concat());
 }
 
 #[test]

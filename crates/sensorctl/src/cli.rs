@@ -3,9 +3,12 @@
 
 mod authority;
 mod ca;
+mod command;
+mod config;
 mod device;
 mod document;
 mod firmware;
+mod log;
 mod provision;
 mod registry;
 mod renew;
@@ -40,7 +43,13 @@ enum Area {
     /// checked by the device as a whole and committed at once. No secret leaves a device or is written here. A run that was
     /// cut is repeated: a device that had committed is registered, any other begins anew with its id.
     Provision(provision::Provision),
-    /// Sign documents for devices in service: roots, new keys of the powers, commands, configurations
+    /// Configurations: what devices run on, change files, what a change would do, and bringing it to devices
+    Config(config::Config),
+    /// Commands to devices, signed, numbered and done at most once, and what became of them
+    Command(command::Command),
+    /// The security logs of devices: fetched, verified, acknowledged, exported
+    Log(log::Log),
+    /// Sign documents for devices in service: roots, new keys of the powers
     Document(document::Document),
     /// Firmware: images, signed releases with deltas, roll-outs in stages, and how far the devices are
     Firmware(firmware::Firmware),
@@ -97,6 +106,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Area::Ca(arguments) => arguments.run().map(|()| 0),
         Area::Device(arguments) => arguments.run().map(|()| 0),
         Area::Provision(arguments) => arguments.run(),
+        Area::Config(arguments) => arguments.run(),
+        Area::Command(arguments) => arguments.run(),
+        Area::Log(arguments) => arguments.run(),
         Area::Document(arguments) => arguments.run().map(|()| 0),
         Area::Firmware(arguments) => arguments.run(),
         Area::Renew(arguments) => arguments.run().map(|()| 0),

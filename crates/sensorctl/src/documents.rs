@@ -1,15 +1,12 @@
 //! Signed documents for devices that are in service: what each says, who signs it and where it goes. Owns neither keys nor
-//! connection. R-AUTHORITY, R-ROOTS, R-SECRET-ROTATE, R-REPROVISION, R-DESTROY.
+//! connection. Configurations are in [`crate::config`]. R-AUTHORITY, R-ROOTS, R-DESTROY.
 
-use crate::enrol::Wanted;
 use crate::powers::{self, PowersError};
 use crate::registry::Registry;
 use crate::signer::Signer;
-use protocol::document::{
-    Audience, AuthorityKey, Certificates, ContentType, End, Power, Retirement, RootList, RotateCommand,
-};
+use protocol::document::{Audience, AuthorityKey, Certificates, ContentType, Power, RootList};
 use protocol::signed::Document;
-use protocol::{Channel, ConfigurationError, DeviceId, KeyId, Name, PublicKey};
+use protocol::{Channel, DeviceId, KeyId, Name, PublicKey};
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,12 +17,6 @@ pub enum Content {
     Roots(Vec<Vec<u8>>),
     /// A power's new key.
     AuthorityKey(Power, PublicKey),
-    /// Make a new identity.
-    Rotate,
-    /// The end of a device's life; the identity key that it has, where the registry is not asked.
-    Retire(End, Option<KeyId>),
-    /// The configuration.
-    Configuration(Wanted),
 }
 
 /// Whom a document is for.
@@ -72,14 +63,10 @@ pub struct Letter {
 pub enum DocumentError {
     /// Keys or numbers.
     Powers(PowersError),
-    /// A field of the configuration.
-    Configuration(ConfigurationError),
     /// The registry has no identity in force for this device.
     NoIdentity(DeviceId),
     /// The device has several identities in force.
     SeveralIdentities(DeviceId),
-    /// This document is only ever for one device.
-    OneDevice,
     /// More roots than a device holds.
     Roots(usize),
     /// This power's key cannot be replaced by a document.
@@ -90,14 +77,12 @@ impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Powers(error) => error.fmt(f),
-            Self::Configuration(error) => error.fmt(f),
             Self::NoIdentity(id) => write!(f, "the registry has no identity in force for {id}"),
             Self::SeveralIdentities(id) => write!(
                 f,
                 "{id} has several identities in force: say with --identity which one it uses (its identity/state tells), \
                  or revoke the others with `sensorctl revoke --keep`"
             ),
-            Self::OneDevice => f.write_str("this document is only ever for one device: leave --for out"),
             Self::Roots(count) => write!(
                 f,
                 "there are {count} roots; a device holds from 1 to {}",
@@ -122,9 +107,6 @@ impl Content {
         match self {
             Self::Roots(_) => ContentType::Roots,
             Self::AuthorityKey(..) => ContentType::AuthorityKey,
-            Self::Rotate => ContentType::Rotate,
-            Self::Retire(..) => ContentType::Retirement,
-            Self::Configuration(_) => ContentType::Configuration,
         }
     }
 
@@ -133,32 +115,20 @@ impl Content {
         match self {
             Self::Roots(_) => "roots",
             Self::AuthorityKey(..) => "authority-key",
-            Self::Rotate => "rotate",
-            Self::Retire(..) => "retire",
-            Self::Configuration(_) => "configuration",
         }
     }
 
-    /// The lowest number that a device in its first life can take: the factory's configuration has number 1.
-    pub const fn first_number(&self) -> u32 {
-        if matches!(self, Self::Configuration(_)) { 2 } else { 1 }
-    }
-
-    /// Which topic it goes to, and whether it is retained there: commands are not.
-    pub const fn place(&self) -> (Channel, bool) {
+    /// Which topic it goes to; it is retained there.
+    pub const fn channel(&self) -> Channel {
         match self {
-            Self::Roots(_) => (Channel::RootsDesired, true),
-            Self::AuthorityKey(..) => (Channel::AuthorityDesired, true),
-            Self::Configuration(_) => (Channel::ConfigDesired, true),
-            Self::Rotate | Self::Retire(..) => (Channel::Command, false),
+            Self::Roots(_) => Channel::RootsDesired,
+            Self::AuthorityKey(..) => Channel::AuthorityDesired,
         }
     }
 
     /// What can be said against it before anything is signed.
-    pub fn check(&self, whom: &For) -> Result<(), DocumentError> {
-        let single = matches!(self, Self::Retire(..) | Self::Configuration(_));
+    pub fn check(&self) -> Result<(), DocumentError> {
         match self {
-            _ if single && *whom != For::Each => Err(DocumentError::OneDevice),
             Self::Roots(roots) if !(1..=protocol::document::ROOTS_MAX).contains(&roots.len()) => {
                 Err(DocumentError::Roots(roots.len()))
             }
@@ -169,14 +139,8 @@ impl Content {
         }
     }
 
-    /// Signs it with this number for one device, a group or all. `registry` knows the identities of devices that retire.
-    pub fn sign(
-        &self,
-        signer: &Signer,
-        audience: Audience,
-        number: u32,
-        registry: Option<&Registry>,
-    ) -> Result<Vec<u8>, DocumentError> {
+    /// Signs it with this number for one device, a group or all.
+    pub fn sign(&self, signer: &Signer, audience: Audience, number: u32) -> Result<Vec<u8>, DocumentError> {
         fn finish<'b>(signer: &Signer, document: &impl Document<'b>) -> Result<Vec<u8>, DocumentError> {
             Ok(powers::sign(signer, document)?)
         }
@@ -191,23 +155,12 @@ impl Content {
             Self::AuthorityKey(power, key) => {
                 finish(signer, &AuthorityKey { audience, number, power: *power, key: *key })
             }
-            Self::Rotate => finish(signer, &RotateCommand { audience, number }),
-            Self::Retire(end, identity) => {
-                let Audience::Device(id) = &audience else { return Err(DocumentError::OneDevice) };
-                let identity = identity.map_or_else(|| only_identity(id, registry), Ok)?;
-                finish(signer, &Retirement { audience, number, end: *end, identity })
-            }
-            Self::Configuration(wanted) => {
-                let Audience::Device(id) = audience else { return Err(DocumentError::OneDevice) };
-                let mut draft = wanted.configuration(id).map_err(DocumentError::Configuration)?.draft();
-                draft.number = number;
-                finish(signer, &draft.check().map_err(DocumentError::Configuration)?)
-            }
         }
     }
 }
 
-fn only_identity(id: &DeviceId, registry: Option<&Registry>) -> Result<KeyId, DocumentError> {
+/// The one identity in force that the registry knows of a device.
+pub fn only_identity(id: &DeviceId, registry: Option<&Registry>) -> Result<KeyId, DocumentError> {
     let none = || DocumentError::NoIdentity(id.clone());
     let mut keys: Vec<KeyId> =
         registry.ok_or_else(none)?.in_force(id).map(|identity| identity.key.id()).collect();

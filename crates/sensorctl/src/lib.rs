@@ -5,11 +5,14 @@
 
 pub mod authority;
 pub mod cli;
+pub mod command;
+pub mod config;
 pub mod documents;
 pub mod enrol;
 pub mod firmware;
 pub mod folder;
 pub mod ledger;
+pub mod log;
 pub mod operator;
 pub mod powers;
 pub mod provision;

@@ -18,6 +18,10 @@ use std::path::{Path, PathBuf};
 /// The powers that have a key in the folder.
 pub const POWERS: [Power; 4] = [Power::Firmware, Power::Configuration, Power::Anchors, Power::Factory];
 
+/// So far above the last number may one be that is asked for. Numbers only grow: with the highest one, by a slip of the hand, no
+/// further document could ever be signed.
+pub const JUMP_MAX: u32 = 1_000_000;
+
 /// The file with the numbers of the last documents.
 pub const NUMBERS: &str = "numbers.json";
 
@@ -37,6 +41,8 @@ pub enum PowersError {
     /// There is no higher number than the last one, or the one that was asked for is not higher: which document, and the last
     /// number.
     Number(String, u64),
+    /// The number that was asked for is more than [`JUMP_MAX`] above the last one: which document, and the last number.
+    Jump(String, u64),
     /// The document is larger than a device can hold.
     TooLong,
 }
@@ -61,6 +67,12 @@ impl fmt::Display for PowersError {
             Self::Number(what, last) => write!(
                 f,
                 "the last number of a document {what:?} was {last}; devices take only a higher one: leave --number out"
+            ),
+            Self::Jump(what, last) => write!(
+                f,
+                "the last number of a document {what:?} was {last}, and a number is at most {JUMP_MAX} above the last: numbers \
+                 only grow, and there is none above {}",
+                u32::MAX
             ),
             Self::TooLong => f.write_str("the document is larger than a device can hold: give fewer roots"),
         }
@@ -149,13 +161,31 @@ impl Numbers {
     /// The next number of a document of this kind, `first` for the first one, or the one that was asked for, which must be
     /// higher than all before. It is stored before it is given: one that was not used is lost, and none is used twice.
     pub fn next(&mut self, kind: &str, first: u32, wanted: Option<u32>) -> Result<u32, PowersError> {
-        let last = self.last(kind).unwrap_or_else(|| u64::from(first.saturating_sub(1)));
-        let none = || PowersError::Number(kind.to_owned(), last);
-        let next = wanted.map_or_else(|| last.checked_add(1), |wanted| Some(wanted.into()));
-        let next =
-            next.filter(|next| *next > last).and_then(|next| u32::try_from(next).ok()).ok_or_else(none)?;
+        let next = self.choose(kind, first, wanted)?;
         self.store(kind, next.into())?;
         Ok(next)
+    }
+
+    /// The number that [`Self::next`] would give where none is asked for; it is not used up.
+    pub fn peek(&self, kind: &str, first: u32) -> Result<u32, PowersError> {
+        self.choose(kind, first, None)
+    }
+
+    /// The number `number` is proven to have been used: the next one is above. It is stored with that one.
+    pub fn used(&mut self, kind: &str, number: u32) {
+        let last = self.last.entry(kind.to_owned()).or_default();
+        *last = u64::from(number).max(*last);
+    }
+
+    fn choose(&self, kind: &str, first: u32, wanted: Option<u32>) -> Result<u32, PowersError> {
+        let before = u64::from(first.saturating_sub(1));
+        let last = self.last(kind).map_or(before, |last| last.max(before));
+        if wanted.is_some_and(|wanted| u64::from(wanted) > last.saturating_add(JUMP_MAX.into())) {
+            return Err(PowersError::Jump(kind.to_owned(), last));
+        }
+        let next = wanted.map_or_else(|| last.checked_add(1), |wanted| Some(wanted.into()));
+        let next = next.filter(|next| *next > last).and_then(|next| u32::try_from(next).ok());
+        next.ok_or_else(|| PowersError::Number(kind.to_owned(), last))
     }
 
     /// The same for numbers of 64 bits that follow the clock: `now`, or one more than the last where that is higher.
@@ -186,7 +216,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::document::{Audience, RotateCommand};
+    use protocol::document::{Action, Audience, Command};
     use protocol::signed::Envelope;
 
     #[test]
@@ -218,10 +248,10 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().join("authority");
         init(&folder, &Home::Files).unwrap();
-        let document = RotateCommand { audience: Audience::All, number: 7 };
+        let document = Command { audience: Audience::All, number: 7, expires_s: 9, action: Action::Rotate };
         let signed = sign(&signer(&folder, Power::Configuration).unwrap(), &document).unwrap();
         let envelope = Envelope::decode(&signed).unwrap();
-        let verify = |power| envelope.verify::<RotateCommand>(&public(&folder, power).unwrap());
+        let verify = |power| envelope.verify::<Command>(&public(&folder, power).unwrap());
         assert_eq!(verify(Power::Configuration).unwrap().into_inner(), document);
         assert!(verify(Power::Anchors).is_err());
     }
@@ -233,10 +263,27 @@ mod tests {
         assert_eq!((next("roots", None).unwrap(), next("roots", None).unwrap()), (1, 2));
         assert_eq!((next("rotate", None).unwrap(), next("roots", Some(9)).unwrap()), (1, 9));
         assert!(matches!(next("roots", Some(9)), Err(PowersError::Number(_, 9))));
+        std::fs::write(temporary.path().join(NUMBERS), r#"{"roots":4294967294}"#).unwrap();
         assert_eq!(next("roots", Some(u32::MAX)).unwrap(), u32::MAX);
         assert!(matches!(next("roots", None), Err(PowersError::Number(_, 4_294_967_295))));
         std::fs::write(temporary.path().join(NUMBERS), "rubbish").unwrap();
         assert!(matches!(Numbers::open(temporary.path()), Err(PowersError::Numbers(..))));
+    }
+
+    #[test]
+    fn a_number_is_not_far_above_the_last_one_and_a_peek_uses_none_up() {
+        let temporary = tempfile::tempdir().unwrap();
+        let next = |wanted| Numbers::open(temporary.path()).unwrap().next("roots", 2, wanted);
+        for far in [JUMP_MAX + 2, u32::MAX] {
+            assert!(matches!(next(Some(far)), Err(PowersError::Jump(_, 1))), "{far}");
+        }
+        assert_eq!(next(Some(JUMP_MAX + 1)).unwrap(), JUMP_MAX + 1);
+        let mut numbers = Numbers::open(temporary.path()).unwrap();
+        assert_eq!((numbers.peek("roots", 2).unwrap(), numbers.peek("new", 2).unwrap()), (JUMP_MAX + 2, 2));
+        // What is proven to have been used lies as high as it lies.
+        numbers.used("roots", 3_000_000_000);
+        numbers.used("roots", 5);
+        assert_eq!(numbers.next("roots", 2, None).unwrap(), 3_000_000_001);
     }
 
     #[test]

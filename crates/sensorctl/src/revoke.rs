@@ -137,10 +137,14 @@ pub fn write_lists(
 
 /// What a broker keeps of a device, taken back.
 pub fn clearing(id: &DeviceId) -> Vec<Letter> {
-    const KEPT: [Channel; 7] = [
+    const KEPT: [Channel; 11] = [
         Channel::State,
         Channel::IdentityState,
         Channel::FirmwareState,
+        Channel::ConfigState,
+        Channel::CommandAnswer,
+        Channel::Command,
+        Channel::LogDesired,
         Channel::ConfigDesired,
         Channel::RootsDesired,
         Channel::AuthorityDesired,

@@ -141,10 +141,14 @@ impl Watch {
                 self.remember(at, &device, &batch, receipt);
                 Ok(News::Batch(device, batch, receipt))
             }
-            Channel::IdentityState | Channel::IdentityRequest | Channel::FirmwareState => {
-                Err("a watch does not listen to this topic".to_owned())
-            }
+            Channel::IdentityState
+            | Channel::IdentityRequest
+            | Channel::FirmwareState
+            | Channel::ConfigState
+            | Channel::CommandAnswer
+            | Channel::Log => Err("a watch does not listen to this topic".to_owned()),
             Channel::ConfigDesired
+            | Channel::LogDesired
             | Channel::RootsDesired
             | Channel::AuthorityDesired
             | Channel::IdentityDesired

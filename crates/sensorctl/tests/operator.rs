@@ -4,7 +4,7 @@
 mod service;
 
 use protocol::Channel;
-use protocol::document::{Audience, End, IdentityCertificate, Power, Retirement, RootList, RotateCommand};
+use protocol::document::{Audience, IdentityCertificate, Power, RootList};
 use protocol::topic::topic;
 use protocol::x509::Certificate;
 use rumqttc::{Client, Connection, Event, Packet, QoS};
@@ -168,18 +168,6 @@ fn documents_reach_the_devices_that_they_are_for_with_numbers_that_grow() {
             assert_eq!(list.roots.0.len(), 1);
         }
     }
-    // A command is for whoever listens, and is not kept.
-    let (_client, mut connection) = service.connect(&devices[0]);
-    while !matches!(connection.recv().unwrap().unwrap(), Event::Incoming(Packet::SubAck(_))) {}
-    while !matches!(connection.recv().unwrap().unwrap(), Event::Incoming(Packet::SubAck(_))) {}
-    send(&["rotate", "--id", "dev-1", "--for", "all"]);
-    let document = message(&mut connection, &devices[0], Channel::Command);
-    let command: RotateCommand = service.verify(Power::Configuration, &document);
-    assert_eq!(command, RotateCommand { audience: Audience::All, number: 1 });
-    send(&["retire", "--end", "blank", "--id", "dev-1"]);
-    let document = message(&mut connection, &devices[0], Channel::Command);
-    let retirement: Retirement = service.verify(Power::Anchors, &document);
-    assert_eq!((retirement.end, retirement.identity), (End::Blank, public(&devices[0].identity).id()));
     // What the broker kept of a device is taken back when it ends.
     service.sensorctl(&[
         "revoke",
@@ -201,14 +189,6 @@ fn documents_reach_the_devices_that_they_are_for_with_numbers_that_grow() {
             _ => {}
         }
     }
-    send(&["rotate", "--id", "dev-1"]);
-    let event = loop {
-        let event = connection.recv_timeout(PATIENCE).unwrap().unwrap();
-        if let Event::Incoming(Packet::Publish(message)) = event {
-            break message.topic;
-        }
-    };
-    assert_eq!(event, topic(&devices[0].id, Channel::Command).as_str(), "the first message of all");
 }
 
 #[test]
@@ -224,18 +204,9 @@ fn documents_are_written_to_files_and_wrong_ones_are_refused() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(!service.path("out").exists());
     };
-    refused(&["rotate"], 2, "no device is named");
-    refused(&["rotate", "--id", "dev-1", "--for", "many"], 2, "it must be device, all or group:NAME");
-    refused(
-        &["retire", "--end", "blank", "--id", "dev-9", "--registry", "registry.jsonl"],
-        1,
-        "no identity in force",
-    );
-    refused(
-        &["retire", "--end", "blank", "--all", "--registry", "registry.jsonl"],
-        2,
-        "one device at a time",
-    );
+    let roots = |more: &[&'static str]| [&["roots", "--root", "ca/ca.crt"], more].concat();
+    refused(&roots(&[]), 2, "no device is named");
+    refused(&roots(&["--id", "dev-1", "--for", "many"]), 2, "it must be device, all or group:NAME");
     refused(&["roots", "--root", "ca/ca.key", "--id", "dev-1"], 1, "holds no certificate");
     refused(&["roots", "--root", "ca/broker.crt", "--for", "all", "--number", "0"], 2, "0 is not in 1..");
     refused(
@@ -248,28 +219,18 @@ fn documents_are_written_to_files_and_wrong_ones_are_refused() {
         1,
         "holds no public key",
     );
-    refused(&["configuration", "--host", "a b", "--id", "dev-1"], 2, "host has a character other than");
-    refused(&["configuration", "--host", "localhost", "--for", "all"], 2, "only ever for one device");
-    assert!(
-        document(&["configuration", "--host", "localhost", "--id", "dev-1", "--id", "dev-2"])
-            .status
-            .success()
-    );
+    assert!(document(&roots(&["--id", "dev-1", "--id", "dev-2"])).status.success());
     for id in ["dev-1", "dev-2"] {
-        let bytes = std::fs::read(service.path(&format!("out/{id}.configuration.cose"))).unwrap();
-        let configuration: protocol::Configuration = service.verify(Power::Configuration, &bytes);
-        // The factory's configuration was number 1.
-        assert_eq!((configuration.id.as_str(), configuration.number), (id, 2));
+        let bytes = std::fs::read(service.path(&format!("out/{id}.roots.cose"))).unwrap();
+        let list: RootList<'_> = service.verify(Power::Anchors, &bytes);
+        assert_eq!((list.audience, list.number), (Audience::Device(id.parse().unwrap()), 1));
     }
-    let output = document(&["rotate", "--for", "group:hall-7", "--number", "40"]);
+    let output = document(&roots(&["--for", "group:hall-7", "--number", "40"]));
     assert_eq!(output.status.code(), Some(1), "out is a folder already");
     std::fs::remove_dir_all(service.path("out")).unwrap();
-    refused(&["rotate", "--for", "group:hall-7", "--number", "40"], 1, "only a higher one");
-    assert!(document(&["rotate", "--for", "group:hall-7", "--number", "41"]).status.success());
+    refused(&roots(&["--for", "group:hall-7", "--number", "40"]), 1, "only a higher one");
+    assert!(document(&roots(&["--for", "group:hall-7", "--number", "41"])).status.success());
     let bytes = std::fs::read(service.path("out")).unwrap();
-    let command: RotateCommand = service.verify(Power::Configuration, &bytes);
-    assert_eq!(
-        command,
-        RotateCommand { audience: Audience::Group("hall-7".try_into().unwrap()), number: 41 }
-    );
+    let list: RootList<'_> = service.verify(Power::Anchors, &bytes);
+    assert_eq!((list.audience, list.number), (Audience::Group("hall-7".try_into().unwrap()), 41));
 }

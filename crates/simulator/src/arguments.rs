@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use device::{Pace, Policy};
-use protocol::PublicKey;
+use protocol::{Name, PublicKey};
 use simulator::folder::{Powers, public_key};
 use simulator::port::Port;
 use simulator::product::product;
@@ -67,17 +67,20 @@ pub struct Sensing {
     speed: f64,
 }
 
-/// What the device may be updated with, and how fast; the defaults are those of the field.
+/// Whose word the device takes, what it may be updated with, and how fast; the defaults are those of the field.
 #[derive(Debug, Args)]
 pub struct Updates {
     /// Public half of the key that images are signed with: image.pub of `sensorctl firmware key`; without it no update is
     /// taken
     #[arg(long, value_name = "FILE")]
     image_key: Option<PathBuf>,
-    /// Whose updates an enrolled device takes: the folder with firmware.pub and configuration.pub of `sensorctl authority
-    /// init`. One that was provisioned on a line knows it already
+    /// Whose updates, configurations and commands an enrolled device takes: the folder with firmware.pub and
+    /// configuration.pub of `sensorctl authority init`. One that was provisioned on a line knows it already
     #[arg(long, value_name = "DIR")]
     authority: Option<PathBuf>,
+    /// Group that a new enrolled device belongs to. One that was provisioned on a line knows it already
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = group)]
+    group: Name,
     /// Image that a new device begins with, of `sensorctl firmware image` [default: one with this program's version]
     #[arg(long, value_name = "FILE")]
     firmware: Option<PathBuf>,
@@ -93,6 +96,10 @@ pub struct Updates {
     /// How long after its start new firmware must have shown that, in milliseconds
     #[arg(long = "trial-deadline-ms", value_name = "N", default_value_t = Pace::default().trial_deadline_ms)]
     trial_deadline: u32,
+    /// How long a changed host, port, way to prove itself or time server may take to show that the service is reached with it,
+    /// in milliseconds; after that the device goes back
+    #[arg(long = "configuration-ms", value_name = "N", default_value_t = Pace::default().configuration_ms, value_parser = clap::value_parser!(u32).range(1..))]
+    configuration: u32,
 }
 
 /// [`Updates`], read and checked.
@@ -100,8 +107,10 @@ pub struct Updates {
 pub struct Update {
     /// Whose images are taken.
     pub image_key: Option<PublicKey>,
-    /// Whose manifests are taken.
+    /// Whose documents are taken.
     pub powers: Powers,
+    /// What a new device belongs to.
+    pub group: Name,
     /// What a new device begins with.
     pub firmware: Option<Arc<[u8]>>,
     /// How fast.
@@ -119,12 +128,14 @@ impl Updates {
         Ok(Update {
             image_key: self.image_key.as_deref().map(public_key).transpose()?,
             powers: self.authority.as_deref().map(Powers::load).transpose()?.unwrap_or_default(),
+            group: self.group.clone(),
             firmware: firmware.map(read).transpose()?.map(Arc::from),
             pace: Pace {
                 block_interval_ms: self.block_interval,
                 block_timeout_ms: self.block_timeout,
                 trial_ms: self.trial,
                 trial_deadline_ms: self.trial_deadline,
+                configuration_ms: self.configuration,
             },
         })
     }
@@ -169,4 +180,8 @@ fn share(text: &str) -> Result<f64, String> {
 fn speed(text: &str) -> Result<f64, String> {
     let fits = |speed: &f64| (0.001..=1e6).contains(speed);
     text.parse().ok().filter(fits).ok_or_else(|| "must be from 0.001 to 1000000".to_owned())
+}
+
+fn group(text: &str) -> Result<Name, String> {
+    Name::try_from(text).map_err(|error| error.to_string())
 }

@@ -43,7 +43,7 @@ pub const CHAIN: &str = "broker.crt";
 /// The broker's key.
 pub const KEY: &str = "broker.key";
 
-/// Largest payload in bytes; a batch has at most 1152.
+/// Largest payload in bytes; a message of a device has at most 2048, a list of roots is longer.
 pub const PAYLOAD_MAX: usize = 16 * 1024;
 
 /// Most messages on their way to one client.

@@ -12,8 +12,8 @@ use crate::slots::Booted;
 use crate::vault::Injection;
 use device::{Note, Pace, Policy};
 use hdrhistogram::Histogram;
-use protocol::PublicKey;
 use protocol::image::Version;
+use protocol::{Name, PublicKey};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -248,10 +248,10 @@ impl Fleet {
         })
     }
 
-    /// Whose documents they obey.
-    pub fn set_powers(&mut self, powers: Powers) {
+    /// Whose documents they obey, and the group to which all of them belong.
+    pub fn set_powers(&mut self, powers: Powers, group: &Name) {
         for device in &mut self.devices {
-            device.powers = powers;
+            (device.powers, device.group) = (powers, group.clone());
         }
     }
 

@@ -11,7 +11,7 @@ use p256::elliptic_curve::sec1::ToSec1Point;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use protocol::config::CONFIGURATION_BYTES_MAX;
 use protocol::document::{CHAIN_MAX, Certificates, ROOTS_MAX};
-use protocol::{Configuration, ConfigurationError, DeviceId, PublicKey};
+use protocol::{Configuration, ConfigurationError, DeviceId, Name, PublicKey};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -109,6 +109,8 @@ pub struct Folder {
     pub credentials: Credentials,
     /// Whose documents it obeys: nobody's, unless told otherwise.
     pub powers: Powers,
+    /// The group that it belongs to: none, unless told otherwise.
+    pub group: Name,
 }
 
 /// Whose documents an enrolled device obeys.
@@ -139,7 +141,12 @@ impl Folder {
             .map_err(|error| FolderError::Pem { path: file, error })?;
         let chain = certificates(path.join(CHAIN))?;
         let roots = certificates(path.join(ROOTS))?;
-        Ok(Self { configuration, credentials: Credentials { key, chain, roots }, powers: Powers::default() })
+        Ok(Self {
+            configuration,
+            credentials: Credentials { key, chain, roots },
+            powers: Powers::default(),
+            group: Name::EMPTY,
+        })
     }
 }
 
@@ -192,6 +199,7 @@ pub fn provision<S: KeyValue>(machine: &mut Machine<S>, folder: &Folder) -> Resu
                 configuration,
                 firmware: folder.powers.firmware,
                 configuration_key: folder.powers.configuration,
+                group: folder.group.clone(),
                 tls: &*scalar.ok_or(ProvisionError::Key)?,
             };
             provisioning::adopt(machine, &development).map_err(ProvisionError::Adopt)?;

@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod folder;
 pub mod life;
 pub mod line;
+pub mod log_flash;
 pub mod machine;
 pub mod mqtt;
 pub mod port;

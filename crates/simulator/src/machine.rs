@@ -1,14 +1,15 @@
-//! What of a simulated device outlives its power: the flash with its store, the slots for firmware, the vault, and the
-//! generator. Owns their files, never what is in them. R-SECRET-STORE.
+//! What of a simulated device outlives its power: the flash with its store, the slots for firmware, the security log's
+//! partition, the vault, and the generator. Owns their files, never what is in them. R-SECRET-STORE.
 
 use crate::entropy::{Random, random};
+use crate::log_flash::LogPartition;
 use crate::slots::FirmwareSlots;
 use crate::vault::sealing::{SealingError, SealingKeyFile};
 use crate::vault::{Injection, LinuxVault, OpenError};
 use device::vault::Statement;
 use device::{
-    Entropy, EntropyError, Key, KeySlot, KeyValue, Running, SlotLayout, Slots, StorageError, Vault,
-    VaultError,
+    Entropy, EntropyError, Key, KeySlot, KeyValue, LogFlash, LogLayout, Running, SlotLayout, Slots,
+    StorageError, Vault, VaultError,
 };
 use norflash::{Flash, Store};
 use protocol::document::KeyUse;
@@ -44,6 +45,8 @@ pub struct Machine<S = Store<Flash>> {
     pub store: S,
     /// The firmware.
     pub slots: FirmwareSlots,
+    /// The security log.
+    pub log: LogPartition,
     /// The private keys.
     pub vault: LinuxVault<Random>,
     random: Random,
@@ -51,14 +54,14 @@ pub struct Machine<S = Store<Flash>> {
 
 impl<S: KeyValue> Machine<S> {
     /// These parts, and a new generator.
-    pub fn new(store: S, slots: FirmwareSlots, vault: LinuxVault<Random>) -> Self {
-        Self { store, slots, vault, random: random() }
+    pub fn new(store: S, slots: FirmwareSlots, log: LogPartition, vault: LinuxVault<Random>) -> Self {
+        Self { store, slots, log, vault, random: random() }
     }
 
-    /// This store, and empty slots and an empty vault in memory.
+    /// This store, and empty slots, an empty log and an empty vault in memory.
     pub fn with_store(store: S) -> Result<Self, MachineError> {
         let vault = LinuxVault::in_memory(random(), Injection::Allowed).map_err(MachineError::Entropy)?;
-        Ok(Self::new(store, FirmwareSlots::in_memory(), vault))
+        Ok(Self::new(store, FirmwareSlots::in_memory(), LogPartition::in_memory(), vault))
     }
 }
 
@@ -72,19 +75,22 @@ impl Machine {
         Self::with_store(Store::open(Flash::in_memory()).map_err(|error| failed(&error))?)
     }
 
-    /// The device whose flash is the file `flash`: beside it lie its firmware (`.slots`) and the vault (`.vault`), and what
-    /// seals that in `sealing` or beside it too (`.seal`), each with mode 0600. Files that are not there are made.
+    /// The device whose flash is the file `flash`: beside it lie its firmware (`.slots`), the security log (`.audit`) and
+    /// the vault (`.vault`), and what seals that in `sealing` or beside it too (`.seal`), each with mode 0600. Files that are not there are made.
     pub fn open(flash: &Path, sealing: Option<&Path>, injection: Injection) -> Result<Self, MachineError> {
         let failed = |why: String| MachineError::Flash { path: flash.to_owned(), why };
         let opened = Flash::open(flash).map_err(|error| failed(error.to_string()))?;
         let store = Store::open(opened).map_err(|error| failed(error.to_string()))?;
-        let slots = flash.with_extension("slots");
-        let slots = FirmwareSlots::open(&slots)
-            .map_err(|error| MachineError::Flash { path: slots, why: error.to_string() })?;
-        let beside = flash.with_extension("seal");
-        let sealing = SealingKeyFile::open(sealing.unwrap_or(&beside), &mut random())?;
-        let vault = LinuxVault::open(&flash.with_extension("vault"), &sealing, random(), injection)?;
-        Ok(Self::new(store, slots, vault))
+        let beside = |extension: &str| flash.with_extension(extension);
+        let unusable =
+            |path, error: norflash::OpenError| MachineError::Flash { path, why: error.to_string() };
+        let slots = beside("slots");
+        let slots = FirmwareSlots::open(&slots).map_err(|error| unusable(slots, error))?;
+        let log = beside("audit");
+        let log = LogPartition::open(&log).map_err(|error| unusable(log, error))?;
+        let sealing = SealingKeyFile::open(sealing.unwrap_or(&beside("seal")), &mut random())?;
+        let vault = LinuxVault::open(&beside("vault"), &sealing, random(), injection)?;
+        Ok(Self::new(store, slots, log, vault))
     }
 }
 
@@ -165,5 +171,23 @@ impl<S> Slots for Machine<S> {
 
     fn confirm(&mut self) -> Result<(), StorageError> {
         self.slots.confirm()
+    }
+}
+
+impl<S> LogFlash for Machine<S> {
+    fn log_layout(&self) -> Option<LogLayout> {
+        self.log.log_layout()
+    }
+
+    fn log_read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        self.log.log_read(offset, bytes)
+    }
+
+    fn log_erase(&mut self, offset: u32) -> Result<(), StorageError> {
+        self.log.log_erase(offset)
+    }
+
+    fn log_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError> {
+        self.log.log_program(offset, bytes)
     }
 }

@@ -226,7 +226,8 @@ async fn run_until_stopped(args: Run, stop: Stop) -> Result<()> {
         port
     };
     let Some(place) = &args.line else {
-        let folder = Folder { powers: update.powers, ..Folder::load(&args.device)? };
+        let folder =
+            Folder { powers: update.powers, group: update.group.clone(), ..Folder::load(&args.device)? };
         let mut machine = Machine::open(&path, args.sealing_key.as_deref(), Injection::Allowed)?;
         begin(&mut machine, update.firmware.as_deref())?;
         folder::provision(&mut machine, &folder)?;
@@ -275,7 +276,7 @@ async fn run_fleet(args: FleetArgs) -> Result<()> {
     fleet.policy = args.timing.policy()?;
     let update = args.updates.read()?;
     (fleet.image_key, fleet.firmware, fleet.pace) = (update.image_key, update.firmware, update.pace);
-    fleet.set_powers(update.powers);
+    fleet.set_powers(update.powers, &update.group);
     fleet.flash_dir = args.flash_dir;
     fleet.starts_per_second = args.starts_per_second;
     fleet.progress = Some(Box::new(|progress| eprintln!("{progress}")));

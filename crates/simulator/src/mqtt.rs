@@ -4,8 +4,8 @@
 //! A [`Link`] is one attempt. Dropping it ends the connection, and nothing of it can be heard any more.
 
 use crate::failure;
+use device::MESSAGE_BYTES_MAX;
 use protocol::Failure;
-use protocol::telemetry::BATCH_BYTES_MAX;
 use protocol::topic::TOPIC_MAX;
 use rumqttc::tokio_rustls::rustls::ClientConfig;
 use rumqttc::{
@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 pub const INCOMING_MAX: usize = 8 * 1024;
 
 /// Largest MQTT packet that is sent, in bytes: the longest payload, its topic and 16 bytes of headers.
-pub const OUTGOING_MAX: usize = BATCH_BYTES_MAX + TOPIC_MAX + 16;
+pub const OUTGOING_MAX: usize = MESSAGE_BYTES_MAX + TOPIC_MAX + 16;
 
 /// Requests that wait for the socket: twice what the device has on its way at once, messages and blocks of an update.
 const REQUESTS_MAX: usize = 32;

@@ -179,6 +179,7 @@ async fn what_could_not_be_sent_before_an_orderly_restart_is_sent_after_it() {
         configuration: right.check().unwrap(),
         credentials: authority.credentials("dev-1"),
         powers: Powers::default(),
+        group: protocol::Name::EMPTY,
     };
     simulator::folder::provision(&mut machine, &folder).unwrap();
     let (stop, running, _reports) = start(machine);

@@ -15,6 +15,7 @@ fn folder(authority: &Authority, id: &str, number: u32) -> Folder {
         configuration: draft.check().unwrap(),
         credentials: authority.credentials(id),
         powers: Powers::default(),
+        group: protocol::Name::EMPTY,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The device on this machine: a test authority, a time server, a broker, a registration authority, a blank device that is
-//! provisioned over its serial line, a release of its firmware, and the operator's view, each a program of its own, as they would
-//! be in the field.
+//! provisioned over its serial line, a release of its firmware, a change of its configuration, its security log, and the
+//! operator's view, each a program of its own, as they would be in the field.
 
 use crate::process::{self, Server};
 use anyhow::{Context, Result, bail};
@@ -45,6 +45,12 @@ const TRIAL_MS: &str = "3000";
 /// Seconds after the device's start until the release is published, and the least that the demo must last to show it.
 const RELEASE_AFTER: Duration = Duration::from_secs(7);
 const RELEASE_SECONDS: u32 = 25;
+
+/// How long the device gets to take the release, before its configuration is changed.
+const RELEASE_TIME: Duration = Duration::from_secs(20);
+
+/// Milliseconds between two samples from then on.
+const CHANGED_SAMPLE_MS: u32 = 500;
 
 /// Version of the release, newer than the one that this program is, and the bytes of its image's body.
 const RELEASE: &str = "0.2.0";
@@ -202,6 +208,50 @@ impl World {
         Server::background(&mut publish)
     }
 
+    /// Has the device take samples at another period; who pushes that notes in a file what comes of it.
+    fn change(&self) -> Result<Server> {
+        let change = self.folder("change.json");
+        std::fs::write(
+            &change,
+            format!("{{\"v\":2,\"id\":\"dev-1\",\"sample_period_ms\":{CHANGED_SAMPLE_MS}}}\n"),
+        )?;
+        let log = std::fs::File::create(self.folder("change.log"))?;
+        let mut push = self.program("sensorctl");
+        push.args([
+            "config",
+            "push",
+            "--yes",
+            "--host",
+            "localhost",
+            "--port",
+            &self.broker.port.to_string(),
+        ]);
+        push.arg("--ca").arg(self.folder("ca")).arg("--authority").arg(self.folder("authority")).arg(change);
+        Server::background(push.stdout(log.try_clone()?).stderr(log))
+    }
+
+    /// Takes the device's security log from the broker, verifies it, keeps it and acknowledges it.
+    fn follow_log(&self) -> Result<Server> {
+        let log = std::fs::File::create(self.folder("security.log"))?;
+        let mut follow = self.program("sensorctl");
+        follow.args(["log", "follow", "--host", "localhost", "--port", &self.broker.port.to_string()]);
+        follow.arg("--ca").arg(self.folder("ca")).arg("--authority").arg(self.folder("authority"));
+        follow.arg("--registry").arg(self.folder("registry.jsonl")).arg("--store").arg(self.folder("logs"));
+        Server::background(follow.stdout(log.try_clone()?).stderr(log))
+    }
+
+    /// Verifies what was taken of the security log, all of it once more, and shows it.
+    fn verify_log(&self) -> Result<()> {
+        let logs = |action: &str| {
+            let mut command = self.program("sensorctl");
+            command.args(["log", action]).arg(self.folder("logs"));
+            command.arg("--registry").arg(self.folder("registry.jsonl"));
+            command
+        };
+        process::run(&mut logs("show"))?;
+        process::run(&mut logs("verify"))
+    }
+
     /// The operator's view, not started yet.
     pub fn watch(&self) -> Command {
         let mut watch = self.program("sensorctl");
@@ -250,6 +300,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for line in world.device_log().lines().filter(|line| !line.is_empty()) {
             println!("    {line}");
         }
+        // Nothing has come yet where the demo was very short.
+        if world.folder("logs").join("dev-1.log").exists() {
+            println!("what the device has signed of that, as the operator keeps it:");
+            world.verify_log()?;
+        }
     }
     if let Some(folder) = &arguments.keep {
         eprintln!("keys, configuration, flash and logs are in {}", folder.display());
@@ -265,16 +320,27 @@ fn show(world: &World, watch: &mut Command, released: bool) -> Result<()> {
     let mut view = watch.spawn().with_context(|| format!("`{text}` cannot be started"))?;
     std::thread::sleep(HEAD_START);
     let device = world.device();
-    let release = if released && device.is_ok() {
-        std::thread::sleep(RELEASE_AFTER);
-        Some(world.release())
-    } else {
-        None
-    };
+    let acts = device.is_ok().then(|| act(world, released));
     let status = view.wait()?;
     drop(device?);
-    drop(release.transpose()?);
+    drop(acts.transpose()?);
     if status.success() { Ok(()) } else { bail!("`{text}` ended with {status}") }
+}
+
+/// What happens to the device: what runs for that.
+fn act(world: &World, released: bool) -> Result<Vec<Server>> {
+    let mut acts = vec![world.follow_log()?];
+    if released {
+        std::thread::sleep(RELEASE_AFTER);
+        acts.push(world.release()?);
+        let stays = || world.device_log().contains("has proven itself and stays");
+        let deadline = Instant::now() + RELEASE_TIME;
+        while !stays() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        acts.push(world.change()?);
+    }
+    Ok(acts)
 }
 
 /// Runs the view without a screen, starts the device once the view is connected, and gives the last line of its JSON,

@@ -169,7 +169,8 @@ fn documentation() -> Result<Outcome> {
 }
 
 fn tests() -> Result<Outcome> {
-    passed(&mut process::cargo(&["test", "--workspace"]))
+    // All of them, so that one run tells everything that is wrong.
+    passed(&mut process::cargo(&["test", "--workspace", "--no-fail-fast"]))
 }
 
 /// The crates of the device build without `std`, and are measured, so that nothing creeps in.
@@ -322,12 +323,38 @@ fn twister(base: &Path, run: &Twister) -> Result<Outcome> {
     if std::env::var_os("ZEPHYR_TOOLCHAIN_VARIANT").is_none() {
         twister.env("ZEPHYR_TOOLCHAIN_VARIANT", run.variant).env("GNUARMEMB_TOOLCHAIN_PATH", "/usr");
     }
+    let bindgen = format!("BINDGEN_EXTRA_CLANG_ARGS_{}", run.target.replace('-', "_"));
+    if run.target.starts_with("thumb")
+        && std::env::var_os(&bindgen).is_none()
+        && let Some(acle) = clangs_arm_acle()
+    {
+        // Zephyr gives bindgen GCC's headers first, and libclang cannot read GCC's arm_acle.h: its own in its place.
+        twister.env(bindgen, format!("-D_GCC_ARM_ACLE_H -include {}", acle.display()));
+    }
     passed(&mut twister)
+}
+
+/// Of Debian's libclang.
+fn clangs_arm_acle() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/clang").ok()?.flatten();
+    let mut all: Vec<PathBuf> = versions.map(|entry| entry.path().join("include/arm_acle.h")).collect();
+    all.retain(|path| path.exists());
+    all.sort();
+    all.pop()
 }
 
 /// The real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
 /// firmware on it, updated by its service (`tests/board`, those marked as short).
 fn board() -> Result<Outcome> {
+    on_board(Some("short"))
+}
+
+/// The same, with images that go by themselves, and power cuts in downloads of the real firmware: half an hour.
+fn whole_board() -> Result<Outcome> {
+    on_board(None)
+}
+
+fn on_board(only: Option<&'static str>) -> Result<Outcome> {
     let Some(base) = zephyr_base() else {
         return Ok(Outcome::Skipped("no Zephyr workspace to build the board in".into()));
     };
@@ -339,22 +366,8 @@ fn board() -> Result<Outcome> {
     // Two QEMUs at once.
     tests.args(["--ignored", "--test-threads", "2"]).env(virtualboard::builds::VARIABLE, builds.folder());
     process::run(&mut tests)?;
-    firmware_on_board(&base, Some("short"))
-}
-
-/// The same, with images that go by themselves, and power cuts in downloads of the real firmware: half an hour.
-fn whole_board() -> Result<Outcome> {
-    match board()? {
-        Outcome::Passed => {}
-        skipped @ Outcome::Skipped(_) => return Ok(skipped),
-    }
-    let base = zephyr_base().context("the Zephyr workspace is gone")?;
-    firmware_on_board(&base, None)
-}
-
-fn firmware_on_board(base: &Path, only: Option<&'static str>) -> Result<Outcome> {
     twister(
-        base,
+        &base,
         &Twister {
             platform: "mps2/an385",
             target: "thumbv7m-none-eabi",

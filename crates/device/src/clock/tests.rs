@@ -666,3 +666,64 @@ fn the_error_bound_holds_over_days_of_drift_slews_and_steps() {
         assert!(clock.time(now).is_some(), "seed {seed}: never set");
     }
 }
+
+#[test]
+fn other_servers_are_asked_at_once_and_the_time_stays() {
+    let mut bench = Bench::new(2);
+    bench.exchange_with(0).unwrap();
+    bench.exchange_with(0).unwrap();
+    let time = bench.clock.time(bench.now).expect("it is set");
+    bench.clock.replace(bench.now, 3, 0);
+    assert_eq!(bench.clock.time(bench.now), Some(time));
+    assert_eq!(bench.clock.next_deadline(), bench.now);
+    assert_eq!(bench.ask().server, 0);
+    assert_eq!(bench.clock.answer(bench.now, &[0; PACKET_LEN]), Err(TimeError::Originate));
+    // The answer to a former server's question is none any more.
+    let query = bench.ask();
+    bench.clock.replace(bench.now, 2, 0);
+    let late = honest(&query.packet, bench.true_time());
+    assert_eq!(bench.clock.answer(bench.now, &late), Err(TimeError::Unasked));
+}
+
+#[test]
+fn servers_on_trial_are_asked_alone_until_one_has_given_an_answer_that_counts() {
+    let mut bench = Bench::new(1);
+    bench.exchange_with(0).unwrap();
+    bench.clock.replace(bench.now, 3, 0b110);
+    let from = bench.now;
+    let mut asked = std::vec::Vec::new();
+    while bench.now.since(from) < 600_000 {
+        asked.push((bench.ask().server, bench.now));
+    }
+    assert!(asked.iter().all(|(server, _)| [1, 2].contains(server)), "{asked:?}");
+    assert!((8..30).contains(&asked.len()), "{asked:?}");
+    let gaps = |wanted: usize| {
+        let at: std::vec::Vec<_> =
+            asked.iter().filter(|(server, _)| *server == wanted).map(|(_, at)| at.0).collect();
+        at.windows(2).map(|pair| pair[1] - pair[0]).collect::<std::vec::Vec<_>>()
+    };
+    assert!(gaps(1).iter().chain(&gaps(2)).all(|gap| *gap >= MIN_INTERVAL_MS), "{asked:?}");
+    assert_eq!(bench.clock.heard_from(), Some(0), "the one before");
+    while bench.exchange_with(0).is_err() {}
+    let heard = bench.clock.heard_from().expect("an answer");
+    assert!([1, 2].contains(&heard));
+    // From then on every server is asked in turn, once in a poll period.
+    let all: std::collections::BTreeSet<_> = (0..6)
+        .map(|_| {
+            bench.exchange_with(0).unwrap();
+            bench.clock.heard_from().unwrap()
+        })
+        .collect();
+    assert_eq!(all.len(), 3);
+}
+
+#[test]
+fn a_clock_that_is_not_set_asks_every_server_though_some_are_on_trial() {
+    let mut bench = Bench::new(0);
+    bench.clock.replace(bench.now, 2, 0b10);
+    let asked: std::collections::BTreeSet<_> = (0..4).map(|_| bench.ask().server).collect();
+    assert_eq!(asked.len(), 2);
+    bench.now = bench.now.after(MAX_INTERVAL_MS);
+    while !matches!(bench.exchange_with(0), Ok(Some(_))) {}
+    assert!(bench.clock.is_plausible(bench.now));
+}

@@ -40,6 +40,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         self.telemetry.disconnected();
         self.update.stopping(now, &mut self.platform);
         self.update_settled();
+        self.log_stopping();
         let kept = self.keep_samples();
         self.stored(kept);
         if let Some(floor) = self.clock.floor(now) {

@@ -25,10 +25,19 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             let len = self.state(now).encode(&mut self.buffer).ok()?;
             return Some((self.outbox.send(Kind::State, now), Channel::State, len));
         }
+        if let Some(message) = self.poll_command_answer(now) {
+            return Some(message);
+        }
         if let Some(message) = self.poll_identity(now) {
             return Some(message);
         }
         if let Some(message) = self.poll_firmware_state(now) {
+            return Some(message);
+        }
+        if let Some(message) = self.poll_settings_state(now) {
+            return Some(message);
+        }
+        if let Some(message) = self.poll_log(now) {
             return Some(message);
         }
         while let Some(slot) = self.backlog.head()

@@ -14,8 +14,8 @@ use core::borrow::BorrowMut;
 use core::fmt;
 use protocol::config::Authentication;
 use protocol::token::{Claims, LIFE_S_MAX, TOKEN_BYTES_MAX};
-use protocol::topic::topic;
-use protocol::{Channel, EpochMillis, Failure, Refusal, Topic};
+use protocol::topic::{group_topic, topic};
+use protocol::{Channel, EpochMillis, Failure, Refusal, Topic, audit};
 
 /// Shortest life of a token in seconds: below it the device would only reconnect.
 const TOKEN_LIFE_S_MIN: u64 = 10;
@@ -45,6 +45,9 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if self.firmware_message(now, text, payload) {
             return;
         }
+        if group_topic(self.identity.group()).is_some_and(|topic| topic == text) {
+            return self.settings_message(now, payload);
+        }
         let Some(Topic { channel, .. }) =
             Topic::decode(text).filter(|topic| topic.device == *self.identity.id())
         else {
@@ -55,8 +58,16 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if payload.is_empty() {
             return;
         }
+        self.log.reading = Some(channel);
+        match channel {
+            Channel::ConfigDesired => return self.settings_message(now, payload),
+            Channel::LogDesired => return self.log_message(now, payload),
+            Channel::Command if self.command_message(now, payload) => return,
+            _ => {}
+        }
         let time = self.time(now);
         match self.identity.message(channel, payload, time, &mut self.platform) {
+            Ok(Effect::Retire(end)) => self.retire(end),
             Ok(effect) => {
                 self.note(Note::DocumentAccepted(channel));
                 self.take_effect(now, effect);
@@ -67,29 +78,49 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     fn take_effect(&mut self, now: Uptime, effect: Effect) {
         match effect {
-            Effect::None => {}
+            // One thing at a time: its turn comes when the configuration is decided.
+            Effect::Reconnect if self.settings.is_trying() => {}
             Effect::Reconnect => self.reconnect(now),
-            Effect::End(end, error) => {
-                if let Some(error) = error {
-                    // What is not wiped yet is not said to be: the next start goes on, and says nothing either.
-                    self.identity.said = true;
-                    self.identity_failed(error);
-                } else {
-                    self.note(Note::Retired(end));
-                }
-                self.outbox.clear();
-                self.telemetry.disconnected();
-                self.life = Life::Retiring(end);
-            }
+            Effect::Authority(power, key) => self.log_event(&audit::Event::AuthorityReplaced { power, key }),
+            Effect::Retire(end) => self.retire(end),
         }
     }
 
+    /// Ends the life of the identity. The log says so first, while there is a key to sign it with.
+    fn retire(&mut self, end: End) {
+        self.log_retirement(end);
+        match self.identity.retire(end, &mut self.platform) {
+            Err(refusal) => {
+                self.log.last = None;
+                return self.note(Note::DocumentRefused(refusal));
+            }
+            Ok(Some(error)) => {
+                self.note(Note::DocumentAccepted(Channel::Command));
+                // What is not wiped yet is not said to be: the next start goes on, and says nothing either.
+                self.identity.said = true;
+                self.identity_failed(error);
+            }
+            Ok(None) => {
+                self.note(Note::DocumentAccepted(Channel::Command));
+                self.note(Note::Retired(end));
+            }
+        }
+        self.outbox.clear();
+        self.telemetry.disconnected();
+        self.life = Life::Retiring(end);
+    }
+
     /// Another connection soon, at a random point: a document for a group reaches all of it at one instant.
-    fn reconnect(&mut self, now: Uptime) {
-        let window = u64::from(self.policy.backoff_cap_ms) / 10;
-        let wait = (window * u64::from(self.random())) >> 32;
+    pub(super) fn reconnect(&mut self, now: Uptime) {
+        let wait = self.spread();
         self.session.reconnect(now, wait);
         self.link_is_gone(Failure::Requested);
+    }
+
+    /// A random wait in milliseconds.
+    pub(super) fn spread(&mut self) -> u64 {
+        let window = u64::from(self.policy.backoff_cap_ms) / 10;
+        (window * u64::from(self.random())) >> 32
     }
 
     /// The service has accepted the attempt.
@@ -129,7 +160,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         self.judged(now, judged);
     }
 
-    fn identity_failed(&mut self, error: IdentityError) {
+    pub(super) fn identity_failed(&mut self, error: IdentityError) {
         if let IdentityError::Storage(_) = error {
             self.storage_errors = self.storage_errors.saturating_add(1);
         }
@@ -198,7 +229,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     pub(super) fn handle_last(&mut self, now: Uptime, event: Event<'_>) {
         match event {
             Event::Subscribed { granted: true } => self.session.subscribed(now, true, 0),
-            Event::Acknowledged(token) if self.outbox.acknowledged(token).is_some() => self.session.close(),
+            Event::Acknowledged(token) => {
+                let known = self.outbox.acknowledged(token).is_some();
+                let all = self.identity.said && self.log.last.is_none() && self.outbox.oldest().is_none();
+                if known && all {
+                    self.session.close();
+                }
+            }
             Event::Disconnected(_) | Event::Shutdown | Event::Subscribed { granted: false } => {
                 self.session.close();
             }
@@ -206,8 +243,15 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         }
     }
 
-    /// Says that its life is over, waits for the answer, disconnects and ends.
+    /// Delivers the end of its log, says that its life is over, waits for the answer, disconnects and ends.
     pub(super) fn poll_last(&mut self, now: Uptime, end: End) -> Option<Command<'_>> {
+        if self.session.is_running()
+            && let Some(len) = self.log.last.take()
+        {
+            let token = self.outbox.send(Kind::Log, now);
+            let topic = topic(&self.configuration.id, Channel::Log);
+            return Some(Command::Publish { token, topic, payload: self.buffer.get(..len)?, retain: false });
+        }
         if self.session.is_running() && !core::mem::replace(&mut self.identity.said, true) {
             let len = self.identity.state(self.clock.time(now)).encode(&mut self.buffer).ok()?;
             let token = self.outbox.send(Kind::IdentityState, now);
@@ -217,7 +261,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         let patient = match self.outbox.oldest() {
             Some(at) => now.since(at) < self.session.answer_timeout_ms(),
             // It may speak once it has subscribed.
-            None => !self.identity.said && self.session.overdue(now).is_none(),
+            None => (!self.identity.said || self.log.last.is_some()) && self.session.overdue(now).is_none(),
         };
         if patient && self.session.is_up() {
             return None;

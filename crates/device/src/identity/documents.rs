@@ -5,16 +5,15 @@
 //! counted, and changes nothing.
 
 use super::record::{self, Life, Pending};
-use super::{Effect, Identity};
+use super::{Effect, Identity, IdentityError};
 use crate::interface::End;
-use crate::platform::{Key, Platform, Uptime};
+use crate::platform::{Key, Platform, StorageError, Uptime};
 use protocol::document::{
     Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, Retirement, Rollout, RootList,
-    RotateCommand,
 };
 use protocol::signed::{Document, Envelope, Verified};
 use protocol::x509::Certificate;
-use protocol::{Channel, Configuration, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
+use protocol::{Channel, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
 
 /// Room for a list of roots while it is written.
 const SCRATCH: usize = record::ROOTS_BYTES_MAX;
@@ -31,14 +30,20 @@ impl Identity {
         let done = self.judge(channel, payload, time, platform);
         match done {
             Ok(_) => self.said = false,
-            // What is retained comes again with every connection: counted apart.
-            Err(Refusal::Replayed) => self.replayed = self.replayed.saturating_add(1),
-            Err(refusal) => {
-                self.refused = self.refused.saturating_add(1);
-                self.last_refusal = Some(refusal);
-            }
+            Err(refusal) => self.count(refusal),
         }
         done
+    }
+
+    /// A document was refused, here or where else such documents are judged.
+    pub(crate) const fn count(&mut self, refusal: Refusal) {
+        // What is retained comes again with every connection: counted apart.
+        if matches!(refusal, Refusal::Replayed) {
+            self.replayed = self.replayed.saturating_add(1);
+        } else {
+            self.refused = self.refused.saturating_add(1);
+            self.last_refusal = Some(refusal);
+        }
     }
 
     fn judge<P: Platform>(
@@ -50,14 +55,12 @@ impl Identity {
     ) -> Result<Effect, Refusal> {
         let envelope = Envelope::decode(payload)?;
         match (channel, envelope.content_type()) {
-            (Channel::ConfigDesired, ContentType::Configuration) => self.configuration(&envelope),
             (Channel::RootsDesired, ContentType::Roots) => self.roots_list(&envelope, time, platform),
             (Channel::AuthorityDesired, ContentType::AuthorityKey) => self.authority_key(&envelope, platform),
             (Channel::IdentityDesired, ContentType::Certificate) => {
                 self.certificate(&envelope, time, platform)
             }
-            (Channel::Command, ContentType::Rotate) => self.rotation(&envelope, platform),
-            (Channel::Command, ContentType::Retirement) => self.retirement(&envelope, platform),
+            (Channel::Command, ContentType::Retirement) => self.retirement(&envelope),
             _ => Err(Refusal::ContentType),
         }
     }
@@ -77,20 +80,35 @@ impl Identity {
         self.record.authority(power)
     }
 
-    fn verify<'b, T: Document<'b>>(&self, envelope: &Envelope<'b>) -> Result<Verified<T>, Refusal> {
+    /// Proves that a document is a `T` of who may sign it, and for this device.
+    pub(crate) fn verify<'b, T: Document<'b>>(
+        &self,
+        envelope: &Envelope<'b>,
+    ) -> Result<Verified<T>, Refusal> {
+        let key = self.signer(envelope, T::CONTENT_TYPE.power())?;
+        let document = envelope.verify::<T>(key)?;
+        self.check_audience(&document.audience())?;
+        Ok(document)
+    }
+
+    /// The key of `power`, where the document names it as its signer's.
+    pub(crate) fn signer(&self, envelope: &Envelope<'_>, power: Power) -> Result<&PublicKey, Refusal> {
         let signer = envelope.signer();
-        let power = T::CONTENT_TYPE.power();
-        let document = match self.record.authority(power) {
-            Some(key) if key.id() == signer => envelope.verify::<T>(key)?,
-            _ if self.is_known(&signer) => return Err(Refusal::WrongAuthority),
-            _ => return Err(Refusal::UnknownKey),
-        };
-        match document.audience() {
-            Audience::Device(id) if id == self.record.id => Ok(document),
+        match self.record.authority(power) {
+            Some(key) if key.id() == signer => Ok(key),
+            _ if self.is_known(&signer) => Err(Refusal::WrongAuthority),
+            _ => Err(Refusal::UnknownKey),
+        }
+    }
+
+    /// Whether a document is for this device.
+    pub(crate) fn check_audience(&self, audience: &Audience) -> Result<(), Refusal> {
+        match audience {
+            Audience::Device(id) if *id == self.record.id => Ok(()),
             Audience::Device(_) => Err(Refusal::OtherDevice),
-            Audience::Group(group) if !group.is_empty() && group == self.record.group => Ok(document),
+            Audience::Group(group) if !group.is_empty() && *group == self.record.group => Ok(()),
             Audience::Group(_) => Err(Refusal::OtherGroup),
-            Audience::All => Ok(document),
+            Audience::All => Ok(()),
         }
     }
 
@@ -98,12 +116,6 @@ impl Identity {
         let authority = |power| self.record.authority(power).map(PublicKey::id);
         Power::ALL.into_iter().filter_map(authority).chain(self.record.factory).any(|key| key == *signer)
             || *signer == self.key
-    }
-
-    /// A configuration is proven like everything else; taking it into force in the field is not built yet.
-    fn configuration(&self, envelope: &Envelope<'_>) -> Result<Effect, Refusal> {
-        self.verify::<Configuration>(envelope)?;
-        Err(Refusal::Unexpected)
     }
 
     fn roots_list<P: Platform>(
@@ -150,7 +162,7 @@ impl Identity {
             Power::Factory | Power::Device => return Err(Refusal::Payload),
         }
         self.commit(record, platform).map_err(|_| Refusal::Storage)?;
-        Ok(Effect::None)
+        Ok(Effect::Authority(document.power, document.key.id()))
     }
 
     fn certificate<P: Platform>(
@@ -182,40 +194,39 @@ impl Identity {
         Ok(Effect::Reconnect)
     }
 
-    fn rotation<P: Platform>(
-        &mut self,
-        envelope: &Envelope<'_>,
-        platform: &mut P,
-    ) -> Result<Effect, Refusal> {
-        let document = self.verify::<RotateCommand>(envelope)?;
-        newer(document.number, self.record.rotate_number)?;
-        let changed = self.change(platform, |record| {
-            record.rotate_number = document.number;
-            record.rotation_wanted |= record.pending.is_none();
-        });
-        changed.map_err(|_| Refusal::Storage)?;
+    /// A new identity is wanted, as soon as there is a connection; remembered over restarts.
+    pub(crate) fn want_rotation<P: Platform>(&mut self, platform: &mut P) -> Result<(), StorageError> {
+        self.change(platform, |record| record.rotation_wanted |= record.pending.is_none())?;
         self.wanted |= self.record.rotation_wanted;
         self.not_before = Uptime(0);
-        Ok(Effect::None)
+        Ok(())
     }
 
-    fn retirement<P: Platform>(
-        &mut self,
-        envelope: &Envelope<'_>,
-        platform: &mut P,
-    ) -> Result<Effect, Refusal> {
+    fn retirement(&self, envelope: &Envelope<'_>) -> Result<Effect, Refusal> {
         let document = self.verify::<Retirement>(envelope)?;
         alone(&document.audience)?;
         // The document is for one life: a device that was provisioned again has another key.
         if document.identity != self.key {
             return Err(Refusal::Replayed);
         }
-        let end: End = document.end;
-        record::store(platform, &Life::Ending(end)).map_err(|_| Refusal::Storage)?;
+        Ok(Effect::Retire(document.end))
+    }
+
+    /// Ends the life of the identity; where something could not be wiped, says why.
+    pub(crate) fn retire<P: Platform>(
+        &mut self,
+        end: End,
+        platform: &mut P,
+    ) -> Result<Option<IdentityError>, Refusal> {
+        if record::store(platform, &Life::Ending(end)).is_err() {
+            self.refused = self.refused.saturating_add(1);
+            self.last_refusal = Some(Refusal::Storage);
+            return Err(Refusal::Storage);
+        }
         // From here on there is no way back: where wiping fails half-way, the next start goes on with it.
         let wiped = record::finish(platform, end);
         self.ended = Some(end);
-        Ok(Effect::End(end, wiped.err()))
+        Ok(wiped.err())
     }
 }
 

@@ -3,7 +3,7 @@
 //! R-ROOTS, R-AUTHORITY, R-DESTROY.
 
 use crate::platform::{
-    BACKLOG_SLOTS, Key, KeySlot, KeyValue, Platform, RootsPlace, StorageError, VaultError,
+    BACKLOG_SLOTS, ChangePlace, Key, KeySlot, KeyValue, Platform, RootsPlace, StorageError, VaultError,
 };
 use core::fmt;
 use minicbor::decode::Error as DecodeError;
@@ -99,8 +99,7 @@ pub(crate) struct Record {
     pub factory: Option<KeyId>,
     #[n(14)]
     pub authority_number: u32,
-    #[n(15)]
-    pub rotate_number: u32,
+    // 15 was the number of the last command to rotate, when those were documents of their own.
     /// A rotation was commanded, or has to be repeated, and its keys are not made yet.
     #[n(16)]
     pub rotation_wanted: bool,
@@ -125,7 +124,6 @@ impl Record {
             anchors: None,
             factory: None,
             authority_number: 0,
-            rotate_number: 0,
             rotation_wanted: false,
         }
     }
@@ -261,9 +259,10 @@ fn clear_all<P: Platform>(platform: &mut P) -> Result<(), IdentityError> {
     for slot in KeySlot::ALL {
         result = result.and(forget(platform, slot));
     }
-    let fixed = [Key::Configuration, Key::Ended];
+    let fixed = [Key::Configuration, Key::Ended, Key::Settings, Key::Command];
     let roots = RootsPlace::ALL.map(Key::Roots);
-    for key in fixed.into_iter().chain(roots).chain((0..BACKLOG_SLOTS).map(Key::Backlog)) {
+    let changes = ChangePlace::ALL.map(Key::Change);
+    for key in fixed.into_iter().chain(changes).chain(roots).chain((0..BACKLOG_SLOTS).map(Key::Backlog)) {
         result = result.and(platform.remove(key).map_err(IdentityError::from));
     }
     result

@@ -12,8 +12,15 @@ use protocol::{EpochMillis, Failure};
 const ROUND: u32 = 4;
 
 impl Identity {
-    /// What the next attempt to connect uses.
-    pub(crate) fn attempt(&mut self) -> Credentials {
+    /// What the next attempt to connect uses. `alone`: something else is on trial; then it is what is in force, and that the
+    /// attempt gets through decides nothing.
+    pub(crate) fn attempt(&mut self, alone: bool) -> Credentials {
+        self.alone = alone;
+        if alone {
+            self.in_use = Credentials { slot: self.record.active, roots: self.record.roots };
+            self.undecided = false;
+            return self.in_use;
+        }
         let (round, former) = (self.attempts / ROUND, self.attempts % ROUND == ROUND - 1);
         self.attempts = self.attempts.wrapping_add(1);
         self.undecided = false;
@@ -36,7 +43,7 @@ impl Identity {
     /// The attempt failed. Where the service's host was not reached at all, that says nothing about what is on trial, and the
     /// same is tried again: a broker that is away for an hour does not undo a rotation.
     pub(crate) const fn failed(&mut self, failure: Failure) {
-        if matches!(failure, Failure::Dns | Failure::Refused | Failure::Unreachable) {
+        if !self.alone && matches!(failure, Failure::Dns | Failure::Refused | Failure::Unreachable) {
             self.attempts = self.attempts.saturating_sub(1);
         }
     }
@@ -52,6 +59,9 @@ impl Identity {
         self.said = false;
         self.request_due = Some(now);
         self.tick_due = now;
+        if self.alone {
+            return Ok(None);
+        }
         self.decide(now, time, platform)
     }
 

@@ -176,3 +176,42 @@ fn a_second_suback_changes_nothing() {
     session.subscribed(Uptime(9_000), true, 0);
     assert_eq!(session.overdue(Uptime(30_000)), Some(Failure::KeepAlive), "a SUBACK restarts no timer");
 }
+
+#[test]
+fn beginning_again_forgets_failures_and_the_wait_and_drops_what_there_is() {
+    let mut session = connecting(Uptime(5));
+    session.lost(Uptime(5), Failure::Dns, u32::MAX);
+    for _ in 0..7 {
+        let at = next_attempt(&mut session);
+        session.lost(at, Failure::Dns, u32::MAX);
+    }
+    let waits = session.next_deadline(true).unwrap();
+    session.begin_again(Uptime(1_000_000), 500);
+    assert_eq!(session.next_deadline(true), Some(Uptime(1_000_500)));
+    assert!(waits > Uptime(0));
+    assert_eq!(session.poll_output(Uptime(1_000_000), true), None, "there was nothing to drop");
+    let at = next_attempt(&mut session);
+    session.lost(at, Failure::Dns, u32::MAX);
+    let wait = session.next_deadline(true).unwrap().since(at);
+    assert!(wait <= 2 * u64::from(POLICY.backoff_floor_ms), "{wait}: as after the first failure");
+
+    for mut session in [connecting(Uptime(5)), running(Uptime(5))] {
+        session.begin_again(Uptime(10), 7);
+        assert_eq!(session.poll_output(Uptime(10), true), Some(Request::Disconnect));
+        assert_eq!(session.next_deadline(true), Some(Uptime(17)));
+        assert_eq!(session.failures, 0, "on purpose");
+    }
+    let mut session = running(Uptime(5));
+    session.close();
+    session.begin_again(Uptime(10), 7);
+    assert_eq!(session.next_deadline(true), None, "what is closed stays closed");
+}
+
+#[test]
+fn another_keep_alive_counts_from_then_on() {
+    let mut session = running(Uptime(0));
+    assert_eq!(session.overdue(Uptime(29_999)), None);
+    session.configure(5);
+    assert_eq!(session.overdue(Uptime(7_499)), None);
+    assert_eq!(session.overdue(Uptime(7_500)), Some(Failure::KeepAlive));
+}

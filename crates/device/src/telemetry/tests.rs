@@ -1,5 +1,6 @@
 extern crate std;
 use super::*;
+use proptest::prelude::*;
 use std::vec::Vec;
 
 const NO_TIME: fn(Uptime) -> Option<EpochMillis> = |_| None;
@@ -9,9 +10,22 @@ fn value(n: i32) -> Result<Measurement, SensorFault> {
     Measurement::new(n % 1000, 5_000, 100_000)
 }
 
+fn configured(sample_ms: u32, report_ms: u32, change: impl FnOnce(&mut Draft)) -> Draft {
+    let id = protocol::DeviceId::new("dev").unwrap();
+    let mut draft = Draft::new(id, "broker.example", "time.example").unwrap();
+    (draft.sample_period_ms, draft.report_period_ms) = (sample_ms, report_ms);
+    change(&mut draft);
+    draft
+}
+
 /// A machine that samples every 10 ms and reports every 100 ms.
 fn fresh() -> Telemetry<Ring> {
-    Telemetry::new(Ring::new(), 7, 10, 100, Uptime(0))
+    with(|_| {})
+}
+
+/// The same with what `change` changes.
+fn with(change: impl FnOnce(&mut Draft)) -> Telemetry<Ring> {
+    Telemetry::new(Ring::new(), 7, &configured(10, 100, change), Uptime(0))
 }
 
 /// Takes the samples that are due up to `until`; gives the machine's number of samples.
@@ -56,7 +70,7 @@ fn sampling_and_reporting_have_their_own_periods() {
 
 #[test]
 fn a_full_batch_does_not_wait_for_the_report() {
-    let mut telemetry = Telemetry::new(Ring::new(), 1, 1, 1_000_000, Uptime(0));
+    let mut telemetry = Telemetry::new(Ring::new(), 1, &configured(1, 1_000_000, |_| {}), Uptime(0));
     sample_until(&mut telemetry, BATCH_SAMPLES_MAX as u64 - 2);
     assert!(batches(&mut telemetry, 50, 1).is_empty());
     sample_until(&mut telemetry, BATCH_SAMPLES_MAX as u64 - 1);
@@ -168,4 +182,347 @@ fn the_longest_backlog_fits_into_its_slots() {
     // 64 sent, 512 waiting, and one gap between them at the worst place.
     let most = SENT_SAMPLES.div_ceil(BATCH_SAMPLES_MAX) + 1 + RING_SAMPLES.div_ceil(BATCH_SAMPLES_MAX) + 1;
     assert!(most <= usize::from(crate::platform::BACKLOG_SLOTS), "{most}");
+}
+
+fn measured(centi_c: i32, centi_percent: u32, pa: u32) -> Result<Measurement, SensorFault> {
+    Measurement::new(centi_c, centi_percent, pa)
+}
+
+/// Takes one sample at the next point of the grid; gives the alarms that it changes.
+fn take(telemetry: &mut Telemetry<Ring>, reading: Result<Measurement, SensorFault>) -> Vec<(Alarm, bool)> {
+    let now = telemetry.next_sample;
+    telemetry.poll_report(now);
+    assert!(telemetry.poll_sample(now));
+    telemetry.reading(reading).into_iter().collect()
+}
+
+/// Bands of half a degree, one percent and 100 Pa, and no report for long.
+fn banded() -> Telemetry<Ring> {
+    let mut telemetry = with(|draft| {
+        draft.report_period_ms = 1_000_000;
+        (draft.dead_band_centi_c, draft.dead_band_centi_percent, draft.dead_band_pa) = (50, 100, 100);
+    });
+    take(&mut telemetry, measured(2_000, 5_000, 100_000));
+    telemetry
+}
+
+#[test]
+fn what_stays_in_its_dead_band_is_no_sample_and_is_counted() {
+    for (reading, counts) in [
+        (measured(2_049, 5_099, 100_099), false),
+        (measured(1_951, 4_901, 99_901), false),
+        (measured(2_050, 5_000, 100_000), true),
+        (measured(1_950, 5_000, 100_000), true),
+        (measured(2_000, 5_100, 100_000), true),
+        (measured(2_000, 4_900, 100_000), true),
+        (measured(2_000, 5_000, 100_100), true),
+        (measured(2_000, 5_000, 99_900), true),
+    ] {
+        let mut telemetry = banded();
+        take(&mut telemetry, reading);
+        assert_eq!(telemetry.next_seq(), 1 + u32::from(counts), "{reading:?}");
+        assert_eq!(telemetry.suppressed(), u32::from(!counts), "{reading:?}");
+    }
+}
+
+#[test]
+fn a_slow_drift_is_measured_against_the_last_sample_and_not_the_last_measurement() {
+    let mut telemetry = banded();
+    for step in 1..=100 {
+        take(&mut telemetry, measured(2_000 + step, 5_000, 100_000));
+    }
+    assert_eq!((telemetry.next_seq(), telemetry.suppressed()), (3, 98));
+    let batch = telemetry.drain(TIME).unwrap();
+    let values: Vec<_> =
+        batch.samples.iter().map(|sample| sample.reading.unwrap().temperature_centi_c()).collect();
+    assert_eq!(values, [2_000, 2_050, 2_100]);
+    let after: Vec<_> = batch.samples.iter().map(|sample| sample.after_ms).collect();
+    assert_eq!(after, [0, 500, 1_000], "consecutive numbers at their true times");
+}
+
+#[test]
+fn a_fault_and_what_follows_it_are_samples() {
+    let mut telemetry = banded();
+    take(&mut telemetry, Err(SensorFault::NoAnswer));
+    take(&mut telemetry, Err(SensorFault::NoAnswer));
+    take(&mut telemetry, measured(2_000, 5_000, 100_000));
+    assert_eq!((telemetry.next_seq(), telemetry.suppressed()), (4, 0));
+    take(&mut telemetry, measured(2_000, 5_000, 100_000));
+    assert_eq!((telemetry.next_seq(), telemetry.suppressed()), (4, 1));
+}
+
+#[test]
+fn each_report_has_at_least_one_sample() {
+    let mut telemetry = with(|draft| {
+        (draft.dead_band_centi_c, draft.dead_band_centi_percent, draft.dead_band_pa) = (1, 1, 1);
+    });
+    for report in 1..=20 {
+        for _ in 0..10 {
+            take(&mut telemetry, measured(2_000, 5_000, 100_000));
+        }
+        let sent = batches(&mut telemetry, report * 100, report as u16);
+        assert_eq!(numbers(&sent).len(), 1, "report {report}");
+        telemetry.acknowledged(report as u16);
+    }
+    assert_eq!((telemetry.next_seq(), telemetry.suppressed()), (20, 180));
+}
+
+#[test]
+fn one_dead_band_of_zero_makes_every_sample_count() {
+    let mut telemetry = with(|draft| (draft.dead_band_centi_c, draft.dead_band_pa) = (500, 500));
+    for _ in 0..50 {
+        take(&mut telemetry, measured(2_000, 5_000, 100_000));
+    }
+    assert_eq!((telemetry.next_seq(), telemetry.suppressed()), (50, 0));
+}
+
+#[test]
+fn an_alarm_begins_beyond_its_threshold_and_ends_well_inside() {
+    let mut telemetry = with(|draft| {
+        draft.report_period_ms = 1_000_000;
+        (draft.alarm_low_centi_c, draft.alarm_high_centi_c, draft.alarm_hysteresis_centi_c) =
+            (-1_000, 3_000, 100);
+        (draft.dead_band_centi_c, draft.dead_band_centi_percent, draft.dead_band_pa) = (5_000, 5_000, 50_000);
+    });
+    let (low, high) = (Alarm::TemperatureLow, Alarm::TemperatureHigh);
+    let steps: [(i32, &[(Alarm, bool)]); 13] = [
+        (3_000, &[]),
+        (3_001, &[(high, true)]),
+        (3_000, &[]),
+        (2_901, &[]),
+        (3_500, &[]),
+        (2_900, &[(high, false)]),
+        (2_999, &[]),
+        (-1_000, &[]),
+        (-1_001, &[(low, true)]),
+        (-901, &[]),
+        (-900, &[(low, false)]),
+        (-2_000, &[(low, true)]),
+        (3_001, &[(low, false), (high, true)]),
+    ];
+    for (value, changes) in steps {
+        batches(&mut telemetry, 0, 1);
+        telemetry.disconnected();
+        let before = telemetry.next_seq();
+        assert_eq!(take(&mut telemetry, measured(value, 5_000, 100_000)), changes, "{value}");
+        assert_eq!(telemetry.flush, !changes.is_empty(), "{value}: who has to know waits for no report");
+        if !changes.is_empty() {
+            assert_eq!(telemetry.next_seq(), before + 1, "{value}: the service sees what made the alarm");
+        }
+        telemetry.flush = false;
+    }
+    assert_eq!(telemetry.alarms(), [high]);
+    take(&mut telemetry, Err(SensorFault::NoAnswer));
+    assert_eq!(telemetry.alarms(), [high], "no value ends no alarm");
+}
+
+#[test]
+fn each_quantity_has_its_own_alarms() {
+    let mut telemetry = with(|draft| {
+        (draft.alarm_low_centi_percent, draft.alarm_high_centi_percent) = (1_000, 9_000);
+        (draft.alarm_low_pa, draft.alarm_high_pa) = (90_000, 105_000);
+        draft.alarm_high_centi_c = 4_000;
+    });
+    assert!(take(&mut telemetry, measured(2_000, 5_000, 100_000)).is_empty());
+    let changes = take(&mut telemetry, measured(4_001, 999, 105_001));
+    let expected = [Alarm::TemperatureHigh, Alarm::HumidityLow, Alarm::PressureHigh];
+    assert_eq!(changes, expected.map(|alarm| (alarm, true)));
+    assert_eq!(telemetry.alarms(), expected);
+    let changes = take(&mut telemetry, measured(-4_000, 9_001, 89_999));
+    assert_eq!(changes.len(), 5, "the temperature has no lower threshold inside the sensor's range");
+    assert_eq!(telemetry.alarms(), [Alarm::HumidityHigh, Alarm::PressureLow]);
+}
+
+#[test]
+fn the_defaults_never_alarm() {
+    let mut telemetry = fresh();
+    for reading in [measured(-4_000, 0, 30_000), measured(8_500, 10_000, 110_000)] {
+        assert!(take(&mut telemetry, reading).is_empty());
+    }
+}
+
+#[test]
+fn a_burst_takes_its_samples_then_sends_them_and_the_ordinary_grid_goes_on() {
+    let mut telemetry = with(|draft| {
+        draft.sample_period_ms = 1_000;
+        draft.report_period_ms = 1_000_000;
+        (draft.dead_band_centi_c, draft.dead_band_centi_percent, draft.dead_band_pa) = (100, 100, 100);
+    });
+    take(&mut telemetry, measured(2_000, 5_000, 100_000));
+    telemetry.burst(5, 70, Uptime(100));
+    assert!(telemetry.is_bursting());
+    let mut at = Vec::new();
+    while telemetry.is_bursting() {
+        at.push(telemetry.next_sample.0);
+        assert!(!telemetry.flush);
+        take(&mut telemetry, measured(2_000, 5_000, 100_000));
+    }
+    assert_eq!(at, [100, 170, 240, 310, 380]);
+    assert_eq!((telemetry.next_seq(), telemetry.suppressed()), (6, 0), "no dead-band holds in a burst");
+    assert_eq!(telemetry.next_sample, Uptime(1_000));
+    assert_eq!(numbers(&batches(&mut telemetry, 380, 1)), (0..6).collect::<Vec<_>>());
+    take(&mut telemetry, measured(2_000, 5_000, 100_000));
+    assert_eq!((telemetry.next_seq(), telemetry.suppressed()), (6, 1));
+    assert_eq!(telemetry.next_sample, Uptime(2_000));
+}
+
+#[test]
+fn a_burst_longer_than_the_period_a_mute_sensor_and_a_second_burst_end_too() {
+    let mut telemetry = with(|draft| (draft.sample_period_ms, draft.report_period_ms) = (1_000, 1_000_000));
+    take(&mut telemetry, value(1));
+    telemetry.burst(30, 100, Uptime(500));
+    for _ in 0..3 {
+        take(&mut telemetry, value(1));
+    }
+    // Takes the place of the first.
+    telemetry.burst(20, 150, Uptime(750));
+    for _ in 0..19 {
+        take(&mut telemetry, value(1));
+    }
+    // The last one has no answer, until the next sample is due.
+    let last = telemetry.next_sample;
+    assert_eq!(last, Uptime(750 + 19 * 150));
+    assert!(telemetry.poll_sample(last));
+    assert!(telemetry.is_bursting());
+    assert_eq!(telemetry.next_sample, Uptime(4_000));
+    assert!(telemetry.poll_sample(Uptime(4_000)));
+    assert!(!telemetry.is_bursting() && telemetry.flush);
+    assert_eq!((telemetry.next_seq(), telemetry.faults()), (1 + 3 + 20, 1));
+}
+
+#[test]
+fn another_period_counts_from_the_last_sample_and_report() {
+    let mut telemetry = fresh();
+    sample_until(&mut telemetry, 50);
+    // Sampled at 50, next at 60; reports at 100.
+    telemetry.configure(&configured(25, 200, |_| {}), Uptime(55));
+    assert_eq!((telemetry.next_sample, telemetry.next_report), (Uptime(75), Uptime(200)));
+    telemetry.configure(&configured(2, 30, |_| {}), Uptime(60));
+    assert_eq!((telemetry.next_sample, telemetry.next_report), (Uptime(60), Uptime(60)));
+    sample_until(&mut telemetry, 60);
+    // What is the same stays where it is.
+    telemetry.configure(&configured(2, 30, |draft| draft.dead_band_pa = 5), Uptime(61));
+    assert_eq!((telemetry.next_sample, telemetry.next_report), (Uptime(62), Uptime(60)));
+    // In a burst it is the ordinary grid that changes.
+    telemetry.burst(2, 7, Uptime(61));
+    telemetry.configure(&configured(1_000, 1_000, |_| {}), Uptime(61));
+    assert_eq!(telemetry.next_sample, Uptime(61));
+    take(&mut telemetry, value(1));
+    take(&mut telemetry, value(1));
+    assert_eq!(telemetry.next_sample, Uptime(1_060));
+}
+
+#[test]
+fn other_thresholds_hold_from_the_next_measurement() {
+    let mut telemetry = banded();
+    let limits = configured(10, 1_000_000, |draft| draft.alarm_high_centi_c = 1_900);
+    telemetry.configure(&limits, Uptime(5));
+    assert!(telemetry.alarms().is_empty());
+    assert_eq!(take(&mut telemetry, measured(2_000, 5_000, 100_000)), [(Alarm::TemperatureHigh, true)]);
+    telemetry.configure(&configured(10, 1_000_000, |_| {}), Uptime(15));
+    assert_eq!(telemetry.alarms(), [Alarm::TemperatureHigh], "until a measurement shows otherwise");
+    assert_eq!(take(&mut telemetry, measured(2_000, 5_000, 100_000)), [(Alarm::TemperatureHigh, false)]);
+}
+
+/// What happens to the machine.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// So many samples are taken, around this temperature.
+    Samples(u16, i32),
+    Burst(u16, u32),
+    Configure {
+        period: u32,
+        report: u32,
+        band: u32,
+        high: i32,
+    },
+    /// Everything that the machine gives is sent, and this many of the batches on their way are acknowledged.
+    Send(u8),
+    Cut,
+    Flush,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1u16..700, -4_000i32..8_500).prop_map(|(count, value)| Step::Samples(count, value)),
+        (1u16..512, 1u32..300).prop_map(|(samples, period)| Step::Burst(samples, period)),
+        (1u32..500, 1u32..5_000, 0u32..200, -4_000i32..8_500)
+            .prop_map(|(period, report, band, high)| Step::Configure { period, report, band, high }),
+        (0u8..9).prop_map(Step::Send),
+        (0u8..9).prop_map(Step::Send),
+        Just(Step::Cut),
+        Just(Step::Flush),
+    ]
+}
+
+proptest! {
+    /// Bursts, dead-bands, alarms and other periods in the middle: each measurement is a sample or suppressed, and each
+    /// sample arrives in order, still waits, or is in the count of lost ones that comes with the next.
+    #[test]
+    fn every_measurement_is_delivered_waiting_lost_or_suppressed_and_counted(
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let mut telemetry = fresh();
+        let (mut measured, mut now, mut token) = (0u32, 0u64, 0u16);
+        let mut truth = std::collections::BTreeMap::new();
+        let mut arrived: std::collections::BTreeMap<u32, u32> = std::collections::BTreeMap::new();
+        let mut on_their_way: Vec<u16> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Samples(count, value) => for number in 0..count {
+                    now = now.max(telemetry.next_sample.0);
+                    telemetry.poll_report(Uptime(now));
+                    prop_assert!(telemetry.poll_sample(Uptime(now)));
+                    let reading = match number % 41 {
+                        40 => Err(SensorFault::BadData),
+                        wave => Measurement::new((value + i32::from(wave)).min(8_500), 5_000, 100_000),
+                    };
+                    truth.insert(telemetry.next_seq(), (now, reading));
+                    telemetry.reading(reading);
+                    measured += 1;
+                },
+                Step::Burst(samples, period) => telemetry.burst(samples, period, Uptime(now)),
+                Step::Configure { period, report, band, high } => {
+                    telemetry.configure(&configured(period, report, |draft| {
+                        (draft.dead_band_centi_c, draft.dead_band_centi_percent, draft.dead_band_pa) =
+                            (band, band, band);
+                        draft.alarm_high_centi_c = high;
+                    }), Uptime(now));
+                }
+                Step::Send(acknowledged) => {
+                    while let Some(batch) = telemetry.poll_batch(TIME) {
+                        token += 1;
+                        telemetry.published(token, batch.samples.len());
+                        on_their_way.push(token);
+                        for (seq, time, reading) in batch.iter() {
+                            let (at, true_reading) = truth[&seq];
+                            prop_assert_eq!((time, reading), (TIME(Uptime(at)), true_reading));
+                            let newest = arrived.last_key_value().map(|(seq, lost)| (*seq, *lost));
+                            if newest.is_none_or(|(newest, _)| seq > newest) {
+                                let (next, lost) = newest.map_or((0, 0), |(seq, lost)| (seq + 1, lost));
+                                prop_assert_eq!(seq - next, batch.lost - lost, "{}", seq);
+                                arrived.insert(seq, batch.lost);
+                            }
+                        }
+                    }
+                    for _ in 0..acknowledged.min(on_their_way.len() as u8) {
+                        telemetry.acknowledged(on_their_way.remove(0));
+                    }
+                }
+                Step::Cut => {
+                    telemetry.disconnected();
+                    telemetry.connected();
+                    on_their_way.clear();
+                }
+                Step::Flush => telemetry.flush(),
+            }
+            prop_assert_eq!(telemetry.next_seq() + telemetry.suppressed(), measured);
+        }
+        // What still waits goes into the flash at an orderly stop.
+        telemetry.disconnected();
+        let rest: u32 = core::iter::from_fn(|| telemetry.drain(TIME))
+            .map(|batch| batch.iter().filter(|(seq, ..)| !arrived.contains_key(seq)).count() as u32)
+            .sum();
+        prop_assert_eq!(arrived.len() as u32 + rest + telemetry.lost(), telemetry.next_seq());
+    }
 }

@@ -61,6 +61,11 @@ impl Update {
         true
     }
 
+    /// The service is to be told, whether anything has changed or not.
+    pub(crate) fn say(&mut self, now: Uptime) {
+        self.speech.due(now);
+    }
+
     /// The service has the last state.
     pub(crate) fn state_acknowledged(&mut self) {
         if let Work::Leaving { acknowledged, .. } = &mut self.work {

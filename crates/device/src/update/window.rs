@@ -135,6 +135,11 @@ impl Window {
         self.release.clear();
     }
 
+    /// A pause is over before its time.
+    pub(super) fn go_on(&mut self, now: Uptime) {
+        self.not_before = self.not_before.min(now);
+    }
+
     /// The next thing to ask for; an error where the next block does not come.
     pub(super) fn poll(&mut self, now: Uptime, pace: &Pace) -> Result<Option<Request>, UpdateFault> {
         let patience = u64::from(pace.block_timeout_ms);
@@ -154,12 +159,18 @@ impl Window {
         if now < self.not_before {
             return Ok(None);
         }
-        let due = self.indices().find(|index| *self.ask(*index) == Ask::Due);
+        let due = self.due();
         Ok(due.map(|index| {
             *self.ask(index) = Ask::Asked(now);
             self.not_before = now.after(u64::from(pace.block_interval_ms));
             Request::Fetch(index)
         }))
+    }
+
+    /// The next block to ask for. None behind one that came too early: it would come too early as well, and so on to the end.
+    fn due(&mut self) -> Option<u32> {
+        let index = self.indices().find(|index| !matches!(*self.ask(*index), Ask::Asked(_)))?;
+        (*self.ask(index) == Ask::Due).then_some(index)
     }
 
     /// When [`Self::poll`] next has something to say.
@@ -168,11 +179,84 @@ impl Window {
             return Some(Uptime(0));
         }
         let mut window = self.clone();
+        let due = window.due().map(|_| self.not_before);
         let deadline = |index| match *window.ask(index) {
-            Ask::Due => Some(self.not_before),
             Ask::Asked(at) => Some(at.after(u64::from(pace.block_timeout_ms))),
-            Ask::Early => None,
+            Ask::Due | Ask::Early => None,
         };
-        self.indices().filter_map(deadline).min()
+        self.indices().filter_map(deadline).chain(due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::vec::Vec;
+
+    fn pace() -> Pace {
+        Pace { block_interval_ms: 1, block_timeout_ms: 1_000, ..Pace::default() }
+    }
+
+    /// Asks for what may be asked for by now.
+    fn asked(window: &mut Window, now: &mut Uptime) -> Vec<u32> {
+        let mut indices = Vec::new();
+        loop {
+            *now = now.after(1);
+            match window.poll(*now, &pace()) {
+                Ok(Some(Request::Fetch(index))) => indices.push(index),
+                Ok(Some(Request::Release(_))) => {}
+                Ok(None) => return indices,
+                Err(fault) => panic!("{fault:?}"),
+            }
+        }
+    }
+
+    /// What a service sends that answers in the order in which it is asked, until there is nothing more to ask for.
+    fn rest(window: &mut Window, mut queue: Vec<u32>, now: &mut Uptime) -> Vec<u32> {
+        let mut all = queue.clone();
+        while !queue.is_empty() {
+            let index = queue.remove(0);
+            match window.wants(index) {
+                true if index == window.next() => window.taken(),
+                true => window.early(index),
+                false => {}
+            }
+            let more = asked(window, now);
+            queue.extend(&more);
+            all.extend(&more);
+        }
+        all
+    }
+
+    #[test]
+    fn a_block_that_comes_late_costs_its_window_once_and_not_each_one_after_it() {
+        let mut now = Uptime(0);
+        let mut window = Window::new(0, 50, WINDOW);
+        assert_eq!(asked(&mut window, &mut now), [0, 1, 2, 3]);
+        let again = [1, 2, 3, 0];
+        let all = rest(&mut window, again.into(), &mut now);
+        assert!(window.is_complete());
+        assert!(all.len() < 50 + WINDOW, "{all:?}");
+    }
+
+    #[test]
+    fn blocks_that_come_during_a_pause_cost_their_window_once() {
+        let mut now = Uptime(0);
+        let mut window = Window::new(0, 50, WINDOW);
+        asked(&mut window, &mut now);
+        window.restart(now.after(100));
+        for early in [1, 2, 3] {
+            window.early(early);
+        }
+        window.taken();
+        now = now.after(100);
+        let queue = asked(&mut window, &mut now);
+        assert_eq!(queue, [1]);
+        assert_eq!(window.next_deadline(&pace()), Some(now.after(1_000 - 1)), "it does not spin");
+        let all = rest(&mut window, queue, &mut now);
+        assert!(window.is_complete());
+        assert_eq!(all.len(), 49, "{all:?}");
     }
 }

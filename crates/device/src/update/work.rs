@@ -200,6 +200,9 @@ impl Update {
         fetching.window.taken();
         if core::mem::take(&mut self.pauses) > 0 {
             (self.record.fault, self.pause) = (None, None);
+            if let Work::Fetching(fetching) = &mut self.work {
+                fetching.window.go_on(moment.now);
+            }
         }
         self.progress(moment, platform);
     }

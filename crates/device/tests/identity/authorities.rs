@@ -5,7 +5,7 @@ use crate::world::field::{Field, id, one, stranger};
 use crate::world::service::{key_of, signed_with};
 use crate::world::vault::public;
 use device::Note;
-use protocol::document::{Audience, AuthorityKey, Power, RotateCommand};
+use protocol::document::{Action, Audience, AuthorityKey, Command, Power};
 use protocol::{Channel, Refusal};
 
 const NEW: [u8; 32] = [0x31; 32];
@@ -25,16 +25,19 @@ fn replace(
 
 fn refusal(field: &Field<Platform>) -> Option<Refusal> {
     match field.notes.last() {
-        Some(Note::DocumentRefused(refusal)) => Some(*refusal),
+        Some(Note::DocumentRefused(refusal) | Note::CommandRefused(refusal)) => Some(*refusal),
         Some(Note::DocumentAccepted(_)) => None,
         other => panic!("{other:?}"),
     }
 }
 
+fn rotate(number: u32) -> Command {
+    Command { audience: one(), number, expires_s: u64::MAX, action: Action::Rotate }
+}
+
 /// A command to rotate that is numbered 0 is never obeyed: what it is refused for says whether the key counts.
 fn says(field: &mut Field<Platform>, scalar: &[u8; 32]) -> Option<Refusal> {
-    let command = RotateCommand { audience: one(), number: 0 };
-    field.send(Channel::Command, &signed_with(&command, scalar));
+    field.send(Channel::Command, &signed_with(&rotate(0), scalar));
     refusal(field)
 }
 
@@ -44,17 +47,16 @@ fn a_new_configuration_key_counts_and_the_old_one_does_not_any_more() {
     let (old, anchors) = (key_of(Power::Configuration), key_of(Power::Anchors));
     assert_eq!(
         (says(&mut field, &old), says(&mut field, &NEW)),
-        (Some(Refusal::Replayed), Some(Refusal::UnknownKey))
+        (Some(Refusal::Older), Some(Refusal::UnknownKey))
     );
     assert_eq!(replace(&mut field, 5, Power::Configuration, &NEW, &anchors), None);
     for _ in 0..2 {
         assert_eq!(says(&mut field, &old), Some(Refusal::UnknownKey));
-        assert_eq!(says(&mut field, &NEW), Some(Refusal::Replayed));
+        assert_eq!(says(&mut field, &NEW), Some(Refusal::Older));
         field.restart();
         field.connect();
     }
-    let command = RotateCommand { audience: one(), number: 1 };
-    field.send(Channel::Command, &signed_with(&command, &NEW));
+    field.send(Channel::Command, &signed_with(&rotate(1), &NEW));
     assert!(field.notes.contains(&Note::KeysMade));
 }
 
@@ -135,7 +137,7 @@ fn a_key_for_the_group_or_for_all_counts() {
         let document = field.service.authority(audience, Power::Configuration, public(&NEW));
         field.send(Channel::AuthorityDesired, &document);
         assert_eq!(refusal(&field), None);
-        assert_eq!(says(&mut field, &NEW), Some(Refusal::Replayed));
+        assert_eq!(says(&mut field, &NEW), Some(Refusal::Older));
     }
 }
 

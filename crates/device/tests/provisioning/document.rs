@@ -7,7 +7,7 @@ use crate::world::field::ID;
 use crate::world::service::{Ca, Leaf, Service, key_of};
 use crate::world::vault::{Keys, public};
 use protocol::config::Authentication;
-use protocol::document::{Audience, Power, Provision, RotateCommand};
+use protocol::document::{Action, Audience, Command, Power, Provision};
 use protocol::provisioning::Fault;
 use protocol::{DeviceId, EpochMillis, KeyId, Refusal};
 
@@ -209,7 +209,7 @@ fn only_the_factory_signs_and_not_a_byte_is_altered() {
 fn another_document_of_the_factorys_key_is_none() {
     let (platform, mut line) = begun(ID);
     let before = content(&platform);
-    let rotate = RotateCommand { audience: Audience::All, number: 1 };
+    let rotate = Command { audience: Audience::All, number: 1, expires_s: u64::MAX, action: Action::Rotate };
     let rotate = crate::world::service::signed(&rotate, Power::Factory);
     assert_eq!(deliver(&mut line, &rotate), Err(Fault::Document(Refusal::ContentType)));
     assert_eq!(content(&platform), before);

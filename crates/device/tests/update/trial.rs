@@ -1,12 +1,15 @@
 //! An image on trial: it stays where it is healthy, and goes where it is not, by itself and not for ever. R-FW-HEALTH.
 
 use crate::world::Platform;
-use crate::world::site::{DAY_MS, Misbehaviour, Site};
+use crate::world::service::signed;
+use crate::world::site::{CONFIGURATION, DAY_MS, Misbehaviour, Site};
 use crate::{V1, V2, site, v2};
-use device::Note;
 use device::update::{ATTEMPTS_MAX, RETRY_TRIALS};
+use device::{Key, Note};
+use protocol::config::Change;
+use protocol::document::Power;
 use protocol::firmware::Phase;
-use protocol::{ResetCause, UpdateFault};
+use protocol::{Layer, Refusal, ResetCause, UpdateFault};
 
 const TRIAL_MS: u64 = 900_000;
 
@@ -254,4 +257,32 @@ fn a_clock_that_is_forgotten_makes_no_turn_come_early() {
     site.tell(device::Event::Disconnected(protocol::Failure::TlsExpired));
     site.run(3_600_000);
     assert!(site.asked.is_empty(), "the turn came {:?}", site.notes);
+}
+
+/// What new firmware takes, the firmware before might not be able to read: then it would know nothing but the factory's.
+#[test]
+fn a_change_of_the_configuration_waits_until_the_image_stays() {
+    for misbehaviour in [None, Some(Misbehaviour::NoSensor)] {
+        let mut site = site();
+        site.misbehaviour.extend(misbehaviour.map(|misbehaviour| ((1, 1, 0), misbehaviour)));
+        site.start();
+        site.release(&v2(), 1);
+        let tried = |site: &mut Site<Platform>| site.version() == V2 && site.link;
+        assert!(site.run_until(600_000, tried), "{:#?}", site.notes);
+        site.run(5_000);
+        let change = br#"{"v":2,"number":7,"id":"dev-1","dead_band_pa":9}"#;
+        let change = signed(&Change::decode(change).unwrap(), Power::Configuration);
+        site.publish(CONFIGURATION, &change);
+        site.run(5_000);
+        let (layer, number, why) = (Some(Layer::Device), 7, Refusal::Unexpected);
+        assert!(site.notes.contains(&Note::ConfigurationRefused { layer, number, why }), "{:#?}", site.notes);
+        assert_eq!(site.version(), V2);
+        let stored = site.platform().store.borrow().keys().any(|key| matches!(key, Key::Change(_)));
+        assert!(!stored, "nothing that the firmware before would have to read");
+        let last = if misbehaviour.is_none() { V2 } else { V1 };
+        let taken = |site: &mut Site<Platform>| {
+            site.version() == last && site.device().configuration().dead_band_pa == 9
+        };
+        assert!(site.run_until(2 * TRIAL_MS, taken), "it comes again: {:#?}", site.notes);
+    }
 }

@@ -7,13 +7,16 @@ use super::vault::public;
 use super::{BUILD, boot_info, sntp_answer};
 use device::clock::sntp::PACKET_LEN;
 use device::identity::{Credentials, ROOTS_BYTES_MAX};
-use device::{Command, Device, Event, KeySlot, Note, Platform, Policy, Slots, StartError, Uptime};
+use device::{BootInfo, Command, Device, Event, KeySlot, Note, Platform, Policy, Slots, StartError, Uptime};
 use protocol::config::Authentication;
 use protocol::document::{Audience, End, KeyUse};
 use protocol::signed::Envelope;
 use protocol::topic::topic;
 use protocol::x509::Certificate;
-use protocol::{Channel, DeviceId, EpochMillis, Failure, IdentityState, PublicKey, State, Topic};
+use protocol::{
+    Batch, Channel, CommandAnswer, ConfigurationState, DeviceId, EpochMillis, Failure, FirmwareState,
+    IdentityState, Measurement, PublicKey, ResetCause, State, Topic,
+};
 
 pub const ID: &str = "dev-1";
 /// True time at which a field begins, in seconds.
@@ -40,11 +43,14 @@ pub struct Attempt {
 /// Whether the service takes a connection with these credentials.
 pub type Door = Box<dyn FnMut(Credentials) -> bool>;
 
+#[expect(clippy::struct_excessive_bools, reason = "each switches something else")]
 pub struct Field<P: Platform + Slots> {
     pub device: Option<Device<P>>,
     pub service: Service,
     pub policy: Policy,
     pub now: u64,
+    /// By how much the time servers are off.
+    pub offset_ms: i64,
     booted: u64,
     pub door: Door,
     /// How an attempt fails that the door does not let in.
@@ -64,7 +70,23 @@ pub struct Field<P: Platform + Slots> {
     pub requests: Vec<Vec<u8>>,
     pub states: Vec<IdentityState>,
     pub reports: Vec<State>,
+    /// What became of commands.
+    pub outcomes: Vec<CommandAnswer>,
+    /// What else came, in order: channel and payload.
+    pub published: Vec<(Channel, Vec<u8>)>,
+    /// Whether the sensor answers.
+    pub sensor: bool,
+    /// When it was asked.
+    pub sampled: Vec<u64>,
+    /// How often the device has restarted by itself.
+    pub restarts: u32,
+    /// Why it started last.
+    pub reset: ResetCause,
     pub ended: Option<End>,
+    /// Whether power was out; it is back then.
+    pub outage: fn(&P) -> bool,
+    /// Another handle to the same platform, where a start without power must be gone on with.
+    pub copy: fn(&P) -> Option<P>,
     /// After how many commands power fails and comes back.
     pub restart_after: Option<u32>,
     /// Looks at what an attempt is made with.
@@ -80,6 +102,7 @@ impl<P: Platform + Slots> Field<P> {
             service,
             policy: Policy::default(),
             now: 0,
+            offset_ms: 0,
             booted: 0,
             door: Box::new(|_| true),
             refusal: Failure::TlsClientRejected,
@@ -93,7 +116,15 @@ impl<P: Platform + Slots> Field<P> {
             requests: Vec::new(),
             states: Vec::new(),
             reports: Vec::new(),
+            outcomes: Vec::new(),
+            published: Vec::new(),
+            sensor: false,
+            sampled: Vec::new(),
+            restarts: 0,
+            reset: ResetCause::PowerOn,
             ended: None,
+            outage: |_| false,
+            copy: |_| None,
             restart_after: None,
             inspect: usable,
             unacknowledged: Vec::new(),
@@ -105,7 +136,7 @@ impl<P: Platform + Slots> Field<P> {
     }
 
     pub fn time(&self) -> EpochMillis {
-        EpochMillis(START_S * 1000 + self.now)
+        EpochMillis(START_S * 1000 + self.now).offset(self.offset_ms)
     }
 
     pub fn device(&mut self) -> &mut Device<P> {
@@ -119,7 +150,8 @@ impl<P: Platform + Slots> Field<P> {
     /// Starts the device, and runs until it has nothing to do.
     pub fn start(&mut self, platform: P) -> Result<(), StartError> {
         (self.booted, self.link) = (self.now, None);
-        self.device = Some(Device::start(platform, boot_info(self.policy), Uptime(0))?);
+        let info = BootInfo { reset: self.reset, ..boot_info(self.policy) };
+        self.device = Some(Device::start(platform, info, Uptime(0))?);
         self.drive();
         Ok(())
     }
@@ -141,7 +173,14 @@ impl<P: Platform + Slots> Field<P> {
 
     pub fn restart(&mut self) {
         let platform = self.power_cut();
-        self.start(platform).expect("starts again");
+        let spare = (self.copy)(&platform);
+        match (self.start(platform), spare) {
+            (Ok(()), _) => {}
+            (Err(_), Some(spare)) if (self.outage)(&spare) => {
+                self.start(spare).expect("starts again");
+            }
+            (Err(error), _) => panic!("it does not start again: {error}"),
+        }
     }
 
     pub fn cut_link(&mut self, failure: Failure) {
@@ -218,6 +257,9 @@ impl<P: Platform + Slots> Field<P> {
 
     fn drive(&mut self) {
         for _ in 0..1_000 {
+            if self.device.as_mut().is_some_and(|device| (self.outage)(device.platform())) {
+                return self.restart();
+            }
             let left = self.restart_after;
             self.restart_after = left.and_then(|left| left.checked_sub(1));
             if left == Some(0) {
@@ -266,6 +308,18 @@ impl<P: Platform + Slots> Field<P> {
             }
             Act::Publish(token, text, payload, retain) => self.publish(token, &text, &payload, retain),
             Act::Disconnect => self.link = None,
+            Act::Sample => {
+                self.sampled.push(self.now);
+                if self.sensor {
+                    let reading = Measurement::new(2_000, 5_000, 100_000);
+                    self.device().handle(now, Event::Reading(reading));
+                }
+            }
+            Act::Restart => {
+                self.restarts += 1;
+                self.reset = ResetCause::Software;
+                self.restart();
+            }
             Act::Note(note) => {
                 assert!(!note.to_string().is_empty());
                 self.notes.push(note);
@@ -283,12 +337,24 @@ impl<P: Platform + Slots> Field<P> {
         let channel = Topic::decode(text).unwrap().channel;
         assert_eq!(
             retain,
-            matches!(channel, Channel::State | Channel::IdentityState | Channel::FirmwareState)
+            matches!(
+                channel,
+                Channel::State
+                    | Channel::IdentityState
+                    | Channel::FirmwareState
+                    | Channel::ConfigState
+                    | Channel::CommandAnswer
+            )
         );
+        self.published.push((channel, payload.to_vec()));
         match channel {
             Channel::IdentityState => self.states.push(IdentityState::decode(payload).unwrap()),
             Channel::State => self.reports.push(State::decode(payload).unwrap()),
             Channel::IdentityRequest => self.requests.push(payload.to_vec()),
+            Channel::CommandAnswer => self.outcomes.push(CommandAnswer::decode(payload).unwrap()),
+            Channel::ConfigState => drop(ConfigurationState::decode(payload).unwrap()),
+            Channel::FirmwareState => drop(FirmwareState::decode(payload).unwrap()),
+            Channel::Telemetry => drop(Batch::decode(payload).unwrap()),
             _ => {}
         }
         if self.acknowledges {
@@ -389,6 +455,8 @@ enum Act {
     Disconnect,
     Note(Note),
     Retired(End),
+    Sample,
+    Restart,
     Other,
 }
 
@@ -410,11 +478,9 @@ impl From<Command<'_>> for Act {
                 assert!(time >= BUILD);
                 Self::Other
             }
-            Command::Sample
-            | Command::Stopped
-            | Command::Fetch(_)
-            | Command::Release(_)
-            | Command::Restart => Self::Other,
+            Command::Sample => Self::Sample,
+            Command::Restart => Self::Restart,
+            Command::Stopped | Command::Fetch(_) | Command::Release(_) => Self::Other,
         }
     }
 }

@@ -4,6 +4,8 @@
 
 pub mod factory;
 pub mod field;
+pub mod log;
+pub mod power;
 pub mod release;
 pub mod service;
 pub mod site;
@@ -20,9 +22,10 @@ use device::{
 use fastrand::Rng;
 use protocol::config::{CONFIGURATION_BYTES_MAX, Draft};
 use protocol::document::Power;
+use protocol::signed::Envelope;
 use protocol::{
-    Batch, Channel, DeviceId, EpochMillis, Failure, FirmwareState, Hello, IdentityState, Measurement,
-    ResetCause, SensorFault, State, Topic, Uuid,
+    Batch, Channel, CommandAnswer, ConfigurationState, DeviceId, EpochMillis, Failure, FirmwareState, Hello,
+    IdentityState, Measurement, ResetCause, SensorFault, State, Topic, Uuid,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -53,6 +56,9 @@ pub struct Platform {
     pub store_calls: Rc<Cell<Option<u32>>>,
     /// The two places for firmware.
     pub slots: Rc<RefCell<slots::Memory>>,
+    /// Where the security log lies.
+    pub log: Rc<RefCell<log::Memory>>,
+    pub power: Rc<power::Power>,
 }
 
 impl KeyValue for Platform {
@@ -73,6 +79,9 @@ impl KeyValue for Platform {
             return Err(StorageError::Medium);
         }
         self.store_fails()?;
+        if self.power.change() == power::Change::Lost {
+            return Err(StorageError::Medium);
+        }
         self.written.borrow_mut().push(key);
         self.store.borrow_mut().insert(key, value.to_vec());
         Ok(())
@@ -81,6 +90,9 @@ impl KeyValue for Platform {
     fn remove(&mut self, key: Key) -> Result<(), StorageError> {
         if self.store.borrow().contains_key(&key) {
             self.store_fails()?;
+            if self.power.change() == power::Change::Lost {
+                return Err(StorageError::Medium);
+            }
         }
         self.store.borrow_mut().remove(&key);
         Ok(())
@@ -163,6 +175,7 @@ fn adopted(authorities: bool) -> &'static Holdings {
             tls: &tls,
             firmware: power(Power::Firmware),
             configuration_key: power(Power::Configuration),
+            group: protocol::Name::EMPTY,
         };
         adopt(&mut platform, &development).unwrap();
         (platform.store.take(), platform.keys.take())
@@ -261,8 +274,18 @@ impl Ledger {
             Channel::FirmwareState => {
                 FirmwareState::decode(payload).unwrap();
             }
+            Channel::ConfigState => {
+                ConfigurationState::decode(payload).unwrap();
+            }
+            Channel::CommandAnswer => {
+                CommandAnswer::decode(payload).unwrap();
+            }
+            Channel::Log => {
+                Envelope::decode(payload).unwrap();
+            }
             Channel::IdentityRequest
             | Channel::ConfigDesired
+            | Channel::LogDesired
             | Channel::RootsDesired
             | Channel::AuthorityDesired
             | Channel::IdentityDesired
@@ -559,7 +582,7 @@ enum Act {
     Query([u8; PACKET_LEN]),
     SetClock(EpochMillis),
     Connect,
-    Subscribe([String; 3]),
+    Subscribe(Vec<String>),
     Publish(u16, String, Vec<u8>, bool),
     Disconnect,
     Sample,
@@ -573,7 +596,9 @@ impl From<Command<'_>> for Act {
             Command::QueryTime { packet, .. } => Self::Query(packet),
             Command::SetClock(time) => Self::SetClock(time),
             Command::Connect { .. } => Self::Connect,
-            Command::Subscribe(topics) => Self::Subscribe(topics.map(|topic| topic.as_str().to_owned())),
+            Command::Subscribe(topics) => {
+                Self::Subscribe(topics.iter().map(|topic| topic.as_str().to_owned()).collect())
+            }
             Command::Publish { token, topic, payload, retain } => {
                 Self::Publish(token, topic.as_str().to_owned(), payload.to_vec(), retain)
             }

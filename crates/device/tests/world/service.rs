@@ -3,8 +3,8 @@
 use super::vault::{public, sign};
 use device::provisioning::About;
 use protocol::document::{
-    Audience, AuthorityKey, CSR_BYTES_MAX, Certificates, End, IdentityCertificate, Power, Provision,
-    RenewalRequest, Retirement, RootList, RotateCommand,
+    Action, Audience, AuthorityKey, CSR_BYTES_MAX, Certificates, Command, End, IdentityCertificate, Power,
+    Provision, RenewalRequest, Retirement, RootList,
 };
 use protocol::provisioning::FromDevice;
 use protocol::signed::{Document, Envelope, PROVISION_DOCUMENT_BYTES_MAX, seal};
@@ -220,9 +220,15 @@ impl Service {
     }
 
     pub fn rotate(&mut self, id: &DeviceId) -> Vec<u8> {
+        self.command(id, Action::Rotate)
+    }
+
+    /// A command that does not expire.
+    pub fn command(&mut self, id: &DeviceId, action: Action) -> Vec<u8> {
         self.number += 1;
         let audience = Audience::Device(id.clone());
-        signed(&RotateCommand { audience, number: self.number }, Power::Configuration)
+        let command = Command { audience, number: self.number, expires_s: u64::MAX, action };
+        signed(&command, Power::Configuration)
     }
 
     pub fn authority(&mut self, audience: Audience, power: Power, key: PublicKey) -> Vec<u8> {

@@ -53,6 +53,9 @@ enum Arrival {
     Time(Vec<u8>),
 }
 
+/// The topic of the device's configuration.
+pub const CONFIGURATION: &str = "device/dev-1/config/desired";
+
 /// Changes what the broker delivers: gives the messages that come in place of one.
 pub type Meddler = Box<dyn FnMut(&str, &[u8]) -> Vec<(String, Vec<u8>)>>;
 
@@ -376,7 +379,7 @@ impl<P: Board> Site<P> {
             Arrival::Connected => self.tell(Event::Connected { handshake_ms: 70 }),
             Arrival::Subscribed => {
                 self.tell(Event::Subscribed { granted: true });
-                for topic in [MANIFEST(), ROLLOUT()] {
+                for topic in [MANIFEST(), ROLLOUT(), CONFIGURATION.to_owned()] {
                     if let Some(payload) = self.retained.get(&topic).cloned() {
                         self.deliver(&topic, &payload);
                     }

@@ -1,6 +1,7 @@
 //! A vault in memory for tests: keys survive the device, and calls fail on request. Keys come from the test's seed.
 
 use super::Platform;
+use super::power::Change;
 use device::vault::Statement;
 use device::{Entropy, KeySlot, Vault, VaultError};
 use p256::ecdsa::SigningKey;
@@ -48,6 +49,9 @@ impl Vault for Platform {
 
     fn import(&mut self, slot: KeySlot, usage: KeyUse, scalar: &[u8; 32]) -> Result<PublicKey, VaultError> {
         SigningKey::from_slice(scalar).map_err(|_| VaultError::Import)?;
+        if self.power.change() == Change::Lost {
+            return Err(VaultError::Medium);
+        }
         self.keys.borrow_mut().insert(place(slot, usage), *scalar);
         Ok(public(scalar))
     }
@@ -66,6 +70,10 @@ impl Vault for Platform {
 
     fn wipe(&mut self, slot: KeySlot) -> Result<(), VaultError> {
         self.vault_fails()?;
+        let held = self.keys.borrow().keys().any(|(number, _)| *number == slot.number());
+        if held && self.power.change() == Change::Lost {
+            return Err(VaultError::Medium);
+        }
         self.keys.borrow_mut().retain(|(number, _), _| *number != slot.number());
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! A board with two flashes, one for the store and one for the vault, behind one supply. Every change of either is
 //! recorded: what both would hold if power were cut before it, or in the middle of it.
 
+use crate::world::log::Memory as Log;
 use crate::world::vault::{public, sign};
+use device::platform::{LogFlash, LogLayout};
 use device::vault::Statement;
 use device::vault::partition::{ENTRY_BYTES_MAX, Partition, Rewrite};
 use device::{Entropy, EntropyError, Key, KeySlot, KeyValue, StorageError, Vault, VaultError};
@@ -166,6 +168,8 @@ pub struct Platform {
     rng: Rng,
     board: Rc<RefCell<Board>>,
     made: Rc<RefCell<Secrets>>,
+    /// Another test's: it begins anew with each board.
+    log: Log,
 }
 
 impl Platform {
@@ -180,7 +184,7 @@ impl Platform {
         let board = Rc::new(RefCell::new(Board { content, torn, moments: Vec::new(), operations: 0 }));
         let store = Store::open(StoreChip(board.clone())).expect("the store opens");
         let vault = Partition::open(VaultChip(board.clone()), rewrite).expect("the vault opens");
-        Self { store, vault, rng: Rng::with_seed(seed), board, made: made.clone() }
+        Self { store, vault, rng: Rng::with_seed(seed), board, made: made.clone(), log: Log::default() }
     }
 
     /// Switches it off: what is there, and what was there before each operation.
@@ -262,6 +266,24 @@ impl Vault for Platform {
         self.vault.remove(uid(slot, KeyUse::Identity))?;
         self.vault.remove(uid(slot, KeyUse::Tls))?;
         Ok(())
+    }
+}
+
+impl LogFlash for Platform {
+    fn log_layout(&self) -> Option<LogLayout> {
+        self.log.log_layout()
+    }
+
+    fn log_read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        self.log.log_read(offset, bytes)
+    }
+
+    fn log_erase(&mut self, offset: u32) -> Result<(), StorageError> {
+        self.log.log_erase(offset)
+    }
+
+    fn log_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError> {
+        self.log.log_program(offset, bytes)
     }
 }
 

@@ -42,3 +42,27 @@ macro_rules! cannot_be_updated {
         }
     };
 }
+
+/// Gives a platform no log.
+#[allow(unused_macros, reason = "not every test needs it")]
+macro_rules! keeps_no_log {
+    ($platform:ty) => {
+        impl device::platform::LogFlash for $platform {
+            fn log_layout(&self) -> Option<device::platform::LogLayout> {
+                None
+            }
+
+            fn log_read(&mut self, _: u32, _: &mut [u8]) -> Result<(), device::StorageError> {
+                Err(device::StorageError::Medium)
+            }
+
+            fn log_erase(&mut self, _: u32) -> Result<(), device::StorageError> {
+                Err(device::StorageError::Medium)
+            }
+
+            fn log_program(&mut self, _: u32, _: &[u8]) -> Result<(), device::StorageError> {
+                Err(device::StorageError::Medium)
+            }
+        }
+    };
+}

@@ -5,6 +5,7 @@
 use crate::world;
 use crate::world::release::{digest, image_key};
 use crate::world::site::Board;
+use device::platform::{LogFlash, LogLayout};
 use device::vault::Statement;
 use device::{
     Entropy, EntropyError, Key, KeySlot, KeyValue, Running, SlotLayout, Slots, StorageError, Vault,
@@ -118,7 +119,7 @@ impl NorFlash for Chip {
 pub struct Platform {
     pub chips: Rc<RefCell<Chips>>,
     store: Rc<RefCell<Store<Chip>>>,
-    /// Keys that never change, and random numbers.
+    /// Keys that never change, random numbers, and the log, which is cut in another test.
     vault: world::Platform,
     capacity: u32,
 }
@@ -312,6 +313,28 @@ impl KeyValue for Platform {
 
     fn remove(&mut self, key: Key) -> Result<(), StorageError> {
         self.store.borrow_mut().remove(key)
+    }
+}
+
+impl LogFlash for Platform {
+    fn log_layout(&self) -> Option<LogLayout> {
+        self.vault.log_layout()
+    }
+
+    fn log_read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), StorageError> {
+        self.vault.log_read(offset, bytes)
+    }
+
+    fn log_erase(&mut self, offset: u32) -> Result<(), StorageError> {
+        if self.chips.borrow().off { Err(StorageError::Medium) } else { self.vault.log_erase(offset) }
+    }
+
+    fn log_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), StorageError> {
+        if self.chips.borrow().off {
+            Err(StorageError::Medium)
+        } else {
+            self.vault.log_program(offset, bytes)
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! The bodies for signed documents and for what factory and device say to each other.
 
+use crate::config::Change;
 use crate::document::{
-    AuthorityKey, IdentityCertificate, Provision, RenewalRequest, Retirement, RootList, RotateCommand,
+    AuthorityKey, Command, IdentityCertificate, LogAcknowledgement, LogDelivery, Provision, RenewalRequest,
+    Retirement, RootList,
 };
 use crate::key::SIGNATURE_BYTES;
 use crate::provisioning::frame::{FRAME_BYTES_MAX, FrameReader, encode_frame};
 use crate::provisioning::{FromDevice, MESSAGE_BYTES_MAX, ToDevice};
 use crate::signed::{Document, Envelope, PROVISION_DOCUMENT_BYTES_MAX, seal};
-use crate::{Configuration, KeyId, PublicKey, Refusal, Signature};
+use crate::{KeyId, PublicKey, Refusal, Signature};
 use core::convert::Infallible;
 
 /// The group's generator: the public key whose private one everybody knows.
@@ -24,7 +26,7 @@ pub fn envelope(bytes: &[u8]) {
         assert!(envelope.is_written_as(bytes));
         assert!(bytes.len() <= PROVISION_DOCUMENT_BYTES_MAX);
         let key = PublicKey::new(&GENERATOR).expect("a point");
-        let refusal = envelope.verify::<RotateCommand>(&key).expect_err("signed with another key");
+        let refusal = envelope.verify::<Command>(&key).expect_err("signed with another key");
         assert!(matches!(refusal, Refusal::ContentType | Refusal::UnknownKey | Refusal::Signature));
     }
 }
@@ -34,12 +36,14 @@ pub fn document(bytes: &[u8]) {
     content::<RootList<'_>>(bytes);
     content::<AuthorityKey>(bytes);
     content::<IdentityCertificate<'_>>(bytes);
-    content::<RotateCommand>(bytes);
+    content::<Command>(bytes);
+    content::<LogDelivery<'_>>(bytes);
+    content::<LogAcknowledgement>(bytes);
     content::<Retirement>(bytes);
     content::<Provision<'_>>(bytes);
     content::<RenewalRequest<'_>>(bytes);
     // JSON has many ways: `configuration` looks at those.
-    let _any = <Configuration as Document>::decode(bytes);
+    let _any = <Change as Document>::decode(bytes);
 }
 
 fn content<'b, T: Document<'b>>(payload: &'b [u8]) {

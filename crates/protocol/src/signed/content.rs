@@ -1,11 +1,11 @@
 //! What each document must be beyond the form of its payload.
 
 use super::Document;
-use crate::Configuration;
-use crate::config::CONFIGURATION_BYTES_MAX;
+use crate::config::{CONFIGURATION_BYTES_MAX, Change, SAMPLE_PERIOD};
 use crate::document::{
-    Audience, AuthorityKey, CSR_BYTES_MAX, ContentType, IdentityCertificate, Power, Provision,
-    RenewalRequest, Retirement, Rollout, RootList, RotateCommand,
+    Action, Audience, AuthorityKey, BURST_PERIOD_MS_MAX, BURST_SAMPLES_MAX, CSR_BYTES_MAX, Command,
+    ContentType, IdentityCertificate, LogAcknowledgement, LogDelivery, Power, Provision, RenewalRequest,
+    Retirement, Rollout, RootList,
 };
 use crate::firmware::SHARE_MAX;
 use crate::json::EncodeError;
@@ -44,9 +44,27 @@ impl Content for IdentityCertificate<'_> {
     }
 }
 
-impl Content for RotateCommand {
+impl Content for Command {
     fn check(&self) -> Result<(), Refusal> {
-        Ok(())
+        match self.action {
+            Action::Burst { samples, period_ms } => promised(
+                (1..=BURST_SAMPLES_MAX).contains(&samples)
+                    && (SAMPLE_PERIOD.min as u32..=BURST_PERIOD_MS_MAX).contains(&period_ms),
+            ),
+            Action::Report | Action::Reboot | Action::Rotate | Action::SendLog { .. } => Ok(()),
+        }
+    }
+}
+
+impl Content for LogDelivery<'_> {
+    fn check(&self) -> Result<(), Refusal> {
+        is_for_one(&self.audience)
+    }
+}
+
+impl Content for LogAcknowledgement {
+    fn check(&self) -> Result<(), Refusal> {
+        is_for_one(&self.audience)
     }
 }
 
@@ -108,16 +126,18 @@ cbor_documents! {
     RootList<'b>, Roots, |it| it.number;
     AuthorityKey, AuthorityKey, |it| it.number;
     IdentityCertificate<'b>, Certificate, |it| it.number;
-    RotateCommand, Rotate, |it| it.number;
+    Command, Command, |it| it.number;
     Retirement, Retirement, |it| it.number;
     Rollout, Rollout, |it| it.number;
     // Its nonce stands for the number.
     Provision<'b>, Provision, |_| 0;
     RenewalRequest<'b>, RenewalRequest, |it| it.number;
+    LogDelivery<'b>, Log, |it| it.number;
+    LogAcknowledgement, LogAcknowledgement, |it| it.number;
 }
 
-/// JSON: read as strictly as [`Configuration::decode`] does, but people may put blanks where they like.
-impl<'b> Document<'b> for Configuration {
+/// JSON: read as strictly as [`Change::decode`] does, but people may put blanks where they like.
+impl<'b> Document<'b> for Change {
     const CONTENT_TYPE: ContentType = ContentType::Configuration;
 
     fn decode(payload: &'b [u8]) -> Result<Self, Refusal> {
@@ -129,7 +149,7 @@ impl<'b> Document<'b> for Configuration {
     }
 
     fn audience(&self) -> Audience {
-        Audience::Device(self.id.clone())
+        self.audience.clone()
     }
 
     fn number(&self) -> u32 {

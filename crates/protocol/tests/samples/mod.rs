@@ -6,13 +6,15 @@ mod parts;
 
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
+use protocol::config::Change;
 use protocol::document::{
-    Audience, AuthorityKey, CERTIFICATE_BYTES_MAX, CSR_BYTES_MAX, Certificates, ContentType, End,
-    IdentityCertificate, Power, Provision, RenewalRequest, Retirement, Rollout, RootList, RotateCommand,
+    Action, Audience, AuthorityKey, BURST_PERIOD_MS_MAX, BURST_SAMPLES_MAX, CERTIFICATE_BYTES_MAX,
+    CSR_BYTES_MAX, Certificates, Command, ContentType, End, IdentityCertificate, LOG_PAYLOAD_BYTES_MAX,
+    LogAcknowledgement, LogDelivery, Power, Provision, RenewalRequest, Retirement, Rollout, RootList,
 };
 use protocol::key::Digest;
 use protocol::signed::{Document, Envelope, PROVISION_DOCUMENT_BYTES_MAX, SealError, seal};
-use protocol::{Configuration, DeviceId, KeyId, Name, PublicKey, Refusal, Signature};
+use protocol::{DeviceId, KeyId, Name, PublicKey, Refusal, Signature};
 use std::convert::Infallible;
 
 pub use parts::Parts;
@@ -87,8 +89,30 @@ pub fn certificate(size: Size) -> IdentityCertificate<'static> {
     }
 }
 
-pub fn rotate(size: Size) -> RotateCommand {
-    RotateCommand { audience: size.audience(), number: size.number() }
+pub fn command(size: Size) -> Command {
+    let (expires_s, action) = match size {
+        Size::Small => (1, Action::Report),
+        Size::Longest => {
+            (u64::MAX, Action::Burst { samples: BURST_SAMPLES_MAX, period_ms: BURST_PERIOD_MS_MAX })
+        }
+    };
+    Command { audience: size.audience(), number: size.number(), expires_s, action }
+}
+
+/// What the entries are is not the document's to say: any bytes.
+pub fn log(size: Size) -> LogDelivery<'static> {
+    // A map of four with audience, number and hash, and the heads.
+    let rest = 1 + (1 + 1 + 1 + 2 + 32) + (1 + 5) + (1 + 2 + 32) + (1 + 3);
+    LogDelivery {
+        audience: size.audience(),
+        number: size.number(),
+        previous: [0xa7; 32],
+        entries: size.bytes(b"", LOG_PAYLOAD_BYTES_MAX - rest),
+    }
+}
+
+pub fn log_acknowledgement(size: Size) -> LogAcknowledgement {
+    LogAcknowledgement { audience: size.audience(), number: size.number(), hash: [0x7a; 32] }
 }
 
 pub fn retirement(size: Size) -> Retirement {
@@ -130,26 +154,29 @@ pub fn renewal_request(size: Size) -> RenewalRequest<'static> {
     }
 }
 
-pub fn configuration(size: Size) -> Configuration {
-    let host = "h".repeat(if size == Size::Small { 1 } else { 63 });
-    let mut draft = protocol::config::Draft::new(size.id(), &host, &format!("{host}:65535")).unwrap();
-    draft.number = size.number();
-    if size == Size::Longest {
-        for first in ["a", "b", "c"] {
-            let server = format!("{first}{}:65535", &host[1..]);
-            draft
-                .time_servers
-                .push(protocol::Endpoint::parse(&server, 123, "time_servers").unwrap())
-                .unwrap();
-        }
-        draft.port = 65_535;
-        draft.keep_alive_s = 1_200;
-        draft.sample_period_ms = 86_400_000;
-        draft.report_period_ms = 86_400_000;
-        (draft.update_start_min, draft.update_length_min) = (1_439, 1_440);
-        (draft.update_deadline_h, draft.update_spread_s) = (8_760, 86_400);
+/// The smallest change names one field, the longest every one.
+pub fn configuration(size: Size) -> Change {
+    Change::decode(configuration_json(size).as_bytes()).expect("a change")
+}
+
+pub fn configuration_json(size: Size) -> String {
+    if size == Size::Small {
+        return r#"{"v":2,"number":1,"id":"d","port":1}"#.into();
     }
-    draft.check().unwrap()
+    let host = "h".repeat(63);
+    let servers = ["a", "b", "c", "d"].map(|first| format!("\"{first}{}:65535\"", &host[1..])).join(",");
+    format!(
+        "{{\"v\":2,\"number\":{},\"id\":\"{}\",\"host\":\"{host}\",\"port\":65535,\"keep_alive_s\":1200,\
+         \"auth\":\"certificate\",\"time_servers\":[{servers}],\"sample_period_ms\":86400000,\
+         \"report_period_ms\":86400000,\"update_start_min\":1439,\"update_length_min\":1440,\
+         \"update_deadline_h\":8760,\"update_spread_s\":86400,\"dead_band_centi_c\":12500,\
+         \"dead_band_centi_percent\":10000,\"dead_band_pa\":80000,\"alarm_low_centi_c\":-4000,\
+         \"alarm_high_centi_c\":-1000,\"alarm_hysteresis_centi_c\":1500,\"alarm_low_centi_percent\":1000,\
+         \"alarm_high_centi_percent\":10000,\"alarm_hysteresis_centi_percent\":2000,\"alarm_low_pa\":30000,\
+         \"alarm_high_pa\":110000,\"alarm_hysteresis_pa\":10000,\"log_level\":\"warning\"}}",
+        size.number(),
+        size.id()
+    )
 }
 
 /// The document in its envelope.
@@ -168,7 +195,9 @@ pub fn sealed(content_type: ContentType, size: Size, key: &SigningKey) -> Vec<u8
         ContentType::Roots => sealed_with(&roots(size), key),
         ContentType::AuthorityKey => sealed_with(&authority_key(size), key),
         ContentType::Certificate => sealed_with(&certificate(size), key),
-        ContentType::Rotate => sealed_with(&rotate(size), key),
+        ContentType::Command => sealed_with(&command(size), key),
+        ContentType::Log => sealed_with(&log(size), key),
+        ContentType::LogAcknowledgement => sealed_with(&log_acknowledgement(size), key),
         ContentType::Retirement => sealed_with(&retirement(size), key),
         ContentType::Provision => sealed_with(&provision(size), key),
         ContentType::RenewalRequest => sealed_with(&renewal_request(size), key),
@@ -190,11 +219,13 @@ pub fn verified_as(
     }
     let envelope = Envelope::decode(bytes)?;
     match content_type {
-        ContentType::Configuration => verified::<Configuration>(envelope, key),
+        ContentType::Configuration => verified::<Change>(envelope, key),
         ContentType::Roots => verified::<RootList<'_>>(envelope, key),
         ContentType::AuthorityKey => verified::<AuthorityKey>(envelope, key),
         ContentType::Certificate => verified::<IdentityCertificate<'_>>(envelope, key),
-        ContentType::Rotate => verified::<RotateCommand>(envelope, key),
+        ContentType::Command => verified::<Command>(envelope, key),
+        ContentType::Log => verified::<LogDelivery<'_>>(envelope, key),
+        ContentType::LogAcknowledgement => verified::<LogAcknowledgement>(envelope, key),
         ContentType::Retirement => verified::<Retirement>(envelope, key),
         ContentType::Provision => verified::<Provision<'_>>(envelope, key),
         ContentType::RenewalRequest => verified::<RenewalRequest<'_>>(envelope, key),

@@ -1,7 +1,7 @@
 //! `sensorctl document`.
 
 use super::Failure;
-use super::shared::{Broker, Configured, Trust, send};
+use super::shared::{Broker, Trust, send};
 use crate::authority::issue;
 use crate::documents::{Content, DocumentError, For, Letter};
 use crate::folder::{self, NewFolder};
@@ -9,8 +9,8 @@ use crate::powers::{self, Numbers};
 use crate::registry::Registry;
 use crate::signer;
 use clap::{Args, Subcommand, ValueEnum};
-use protocol::document::{Audience, End, Power};
-use protocol::{DeviceId, KeyId};
+use protocol::DeviceId;
+use protocol::document::{Audience, Power};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -43,32 +43,6 @@ enum Wanted {
         #[command(flatten)]
         signed: Signed,
     },
-    /// A command to make a new identity now (signed by the power over configurations)
-    Rotate {
-        #[command(flatten)]
-        signed: Signed,
-    },
-    /// The end of a device's life: its secrets are wiped (signed by the power over anchors)
-    ///
-    /// For the device with exactly the identity that it has now, which the registry tells. Use `sensorctl revoke` when the
-    /// device has confirmed, or when it is lost.
-    Retire {
-        /// blank: it may be provisioned again; destroyed: it never works again
-        #[arg(long)]
-        end: Finally,
-        /// Id of the device's identity key, 64 hexadecimal digits, instead of asking the registry
-        #[arg(long, value_name = "HEX", value_parser = super::shared::key_id)]
-        identity: Option<KeyId>,
-        #[command(flatten)]
-        signed: Signed,
-    },
-    /// A configuration (signed by the power over configurations)
-    Configuration {
-        #[command(flatten)]
-        configured: Configured,
-        #[command(flatten)]
-        signed: Signed,
-    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -76,12 +50,6 @@ enum Replaceable {
     Firmware,
     Configuration,
     Anchors,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Finally {
-    Blank,
-    Destroyed,
 }
 
 #[derive(Debug, Args)]
@@ -132,20 +100,6 @@ impl Document {
                 };
                 (Content::AuthorityKey(power, signer::read_public(&key).map_err(Failure::error)?), signed)
             }
-            Wanted::Rotate { signed } => (Content::Rotate, signed),
-            Wanted::Retire { signed, .. } if signed.all || signed.id.len() != 1 => {
-                return Err(Failure::usage("a life ends one device at a time: give one --id"));
-            }
-            Wanted::Retire { end, identity, signed } => {
-                let end = match end {
-                    Finally::Blank => End::Blank,
-                    Finally::Destroyed => End::Destroyed,
-                };
-                (Content::Retire(end, identity), signed)
-            }
-            Wanted::Configuration { configured, signed } => {
-                (Content::Configuration(configured.wanted()), signed)
-            }
         };
         signed.run(&content)
     }
@@ -153,16 +107,14 @@ impl Document {
 
 fn failure(error: DocumentError) -> Failure {
     match error {
-        DocumentError::Configuration(_) | DocumentError::OneDevice | DocumentError::Roots(_) => {
-            Failure::usage(error)
-        }
+        DocumentError::Roots(_) => Failure::usage(error),
         error => Failure::error(error),
     }
 }
 
 impl Signed {
     fn run(self, content: &Content) -> Result<(), Failure> {
-        content.check(&self.whom).map_err(failure)?;
+        content.check().map_err(failure)?;
         let registry = self.registry.as_deref().map(Registry::open).transpose().map_err(Failure::error)?;
         let mut ids = self.id.clone();
         if let (true, Some(registry)) = (self.all, &registry) {
@@ -174,11 +126,6 @@ impl Signed {
                 "no device is named: give --id, or --all with a registry that has devices",
             ));
         }
-        if let Content::Configuration(wanted) = content {
-            for id in &ids {
-                wanted.configuration(id.clone()).map_err(Failure::usage)?;
-            }
-        }
         let operator = match &self.publish {
             Some(broker) => Some(self.trust.operator(broker, "sign").map_err(Failure::error)?),
             None => None,
@@ -187,9 +134,9 @@ impl Signed {
             powers::signer(&self.authority, content.content_type().power()).map_err(Failure::error)?;
         let number = {
             let mut numbers = Numbers::open(&self.authority).map_err(Failure::error)?;
-            numbers.next(content.name(), content.first_number(), self.number).map_err(Failure::error)?
+            numbers.next(content.name(), 1, self.number).map_err(Failure::error)?
         };
-        let sign = |audience| content.sign(&signer, audience, number, registry.as_ref()).map_err(failure);
+        let sign = |audience| content.sign(&signer, audience, number).map_err(failure);
         let documents = match &self.whom {
             For::Each => {
                 let one = |id: &DeviceId| Ok((id.to_string(), sign(Audience::Device(id.clone()))?));
@@ -202,19 +149,22 @@ impl Signed {
             write(out, content, &documents)?;
         }
         if let Some(operator) = operator {
-            let (channel, retained) = content.place();
+            let channel = content.channel();
             // One for each device, or one and the same for all of them.
             let payloads = documents.iter().map(|(_, document)| document).cycle();
             let letter = |(device, payload): (&DeviceId, &Vec<u8>)| Letter {
                 device: device.clone(),
                 channel,
-                retained,
+                retained: true,
                 payload: payload.clone(),
             };
             let letters: Vec<Letter> = ids.iter().zip(payloads).map(letter).collect();
             send(&operator, &letters)?;
-            let kept = if retained { "kept for them by the broker" } else { "to those that listen now" };
-            super::say(format_args!("{} sent to {} devices, {kept}", content.name(), letters.len()))?;
+            super::say(format_args!(
+                "{} sent to {} devices, kept for them by the broker",
+                content.name(),
+                letters.len()
+            ))?;
         }
         super::say(format_args!("{} number {number}, signed with {}", content.name(), signer.public().id()))
     }

@@ -1,6 +1,6 @@
 //! `sensorctl firmware`.
 
-mod arguments;
+pub(in crate::cli) mod arguments;
 mod make;
 mod publish;
 mod release;

@@ -8,8 +8,8 @@ use crate::publish::{Message, publish};
 use crate::signer::Home;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use protocol::KeyId;
 use protocol::config::Authentication;
+use protocol::{KeyId, Name};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -155,6 +155,12 @@ impl Trust {
 pub(super) fn key_id(text: &str) -> Result<KeyId, String> {
     let bytes = base16ct::mixed::decode_vec(text).ok().and_then(|bytes| bytes.try_into().ok());
     bytes.map(KeyId).ok_or_else(|| "the id of a key is 64 hexadecimal digits".to_owned())
+}
+
+/// Reads the name of a group.
+pub(super) fn group(text: &str) -> Result<Name, String> {
+    let name = Name::try_from(text).map_err(|error| error.to_string())?;
+    if name.is_empty() { Err("a group has a name".to_owned()) } else { Ok(name) }
 }
 
 /// Publishes with a bar on stderr, where that is a terminal.

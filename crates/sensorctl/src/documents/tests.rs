@@ -2,7 +2,6 @@ use super::*;
 use crate::folder::NewFolder;
 use crate::registry::{Event, Identity};
 use crate::signer::{Home, random_key};
-use protocol::Configuration;
 use protocol::signed::Envelope;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -22,30 +21,15 @@ fn dev_1() -> Audience {
     Audience::Device("dev-1".parse().unwrap())
 }
 
-fn wanted() -> Wanted {
-    Wanted { host: "broker.example".into(), ..Wanted::default() }
-}
-
 #[test]
 fn every_document_verifies_as_what_it_is_and_says_what_was_wanted() {
     let (_temporary, signer) = signer();
-    let sign = |content: &Content| content.sign(&signer, dev_1(), 7, None).unwrap();
+    let sign = |content: &Content| content.sign(&signer, dev_1(), 7).unwrap();
     let new = key();
     let bytes = sign(&Content::AuthorityKey(Power::Firmware, new));
     let document =
         Envelope::decode(&bytes).unwrap().verify::<AuthorityKey>(signer.public()).unwrap().into_inner();
     assert_eq!(document, AuthorityKey { audience: dev_1(), number: 7, power: Power::Firmware, key: new });
-    let bytes = sign(&Content::Rotate);
-    let document =
-        Envelope::decode(&bytes).unwrap().verify::<RotateCommand>(signer.public()).unwrap().into_inner();
-    assert_eq!(document, RotateCommand { audience: dev_1(), number: 7 });
-    let bytes = sign(&Content::Configuration(wanted()));
-    let document =
-        Envelope::decode(&bytes).unwrap().verify::<Configuration>(signer.public()).unwrap().into_inner();
-    assert_eq!(
-        (document.number, document.id.as_str(), document.host.as_str()),
-        (7, "dev-1", "broker.example")
-    );
     let bytes = sign(&Content::Roots(vec![vec![0x30; 20], vec![0x31; 30]]));
     let envelope = Envelope::decode(&bytes).unwrap();
     let document = envelope.verify::<RootList<'_>>(signer.public()).unwrap().into_inner();
@@ -54,14 +38,15 @@ fn every_document_verifies_as_what_it_is_and_says_what_was_wanted() {
 }
 
 #[test]
-fn a_device_retires_with_the_identity_that_the_registry_knows_and_with_no_guess() {
-    let (temporary, signer) = signer();
+fn the_identity_of_a_device_is_the_only_one_that_the_registry_knows_and_no_guess() {
+    let temporary = tempfile::tempdir().unwrap();
     let mut registry = Registry::open(&temporary.path().join("registry.jsonl")).unwrap();
-    let content = Content::Retire(End::Blank, None);
-    let refused = |registry: &Registry| content.sign(&signer, dev_1(), 1, Some(registry)).unwrap_err();
-    assert!(matches!(refused(&registry), DocumentError::NoIdentity(_)));
+    let id: DeviceId = "dev-1".parse().unwrap();
+    let found = |registry: &Registry| only_identity(&id, Some(registry));
+    assert!(matches!(found(&registry), Err(DocumentError::NoIdentity(_))));
+    assert!(matches!(only_identity(&id, None), Err(DocumentError::NoIdentity(_))));
     let identity = || Identity {
-        id: "dev-1".parse().unwrap(),
+        id: id.clone(),
         key: key(),
         tls: key(),
         certificate: [0; 32],
@@ -70,25 +55,17 @@ fn a_device_retires_with_the_identity_that_the_registry_knows_and_with_no_guess(
     };
     let (first, second) = (identity(), identity());
     registry.append(&[Event::Registered(first.clone())]).unwrap();
-    let bytes = content.sign(&signer, dev_1(), 1, Some(&registry)).unwrap();
-    let document =
-        Envelope::decode(&bytes).unwrap().verify::<Retirement>(signer.public()).unwrap().into_inner();
-    assert_eq!((document.identity, document.end), (first.key.id(), End::Blank));
-    registry.append(&[Event::Registered(second.clone())]).unwrap();
-    assert!(matches!(refused(&registry), DocumentError::SeveralIdentities(_)));
-    let told = Content::Retire(End::Destroyed, Some(second.key.id()));
-    assert!(told.sign(&signer, dev_1(), 1, Some(&registry)).is_ok());
+    assert_eq!(found(&registry).unwrap(), first.key.id());
+    registry.append(&[Event::Registered(second)]).unwrap();
+    assert!(matches!(found(&registry), Err(DocumentError::SeveralIdentities(_))));
 }
 
 #[test]
-fn what_is_for_one_device_is_never_for_many() {
-    for content in [Content::Retire(End::Blank, None), Content::Configuration(wanted())] {
-        assert!(matches!(content.check(&For::All), Err(DocumentError::OneDevice)));
-    }
-    assert!(matches!(Content::Roots(vec![]).check(&For::All), Err(DocumentError::Roots(0))));
-    assert!(matches!(Content::Roots(vec![vec![]; 4]).check(&For::All), Err(DocumentError::Roots(4))));
+fn what_no_device_can_take_is_refused_before_it_is_signed() {
+    assert!(matches!(Content::Roots(vec![]).check(), Err(DocumentError::Roots(0))));
+    assert!(matches!(Content::Roots(vec![vec![]; 4]).check(), Err(DocumentError::Roots(4))));
     let factory = Content::AuthorityKey(Power::Factory, key());
-    assert!(matches!(factory.check(&For::All), Err(DocumentError::Power(Power::Factory))));
+    assert!(matches!(factory.check(), Err(DocumentError::Power(Power::Factory))));
     assert_eq!("group:hall-7".parse::<For>().unwrap(), For::Group("hall-7".try_into().unwrap()));
     for text in ["", "group:", "group:a b", "everyone"] {
         assert!(text.parse::<For>().is_err(), "{text}");

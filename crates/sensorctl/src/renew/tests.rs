@@ -198,7 +198,12 @@ fn whoever_is_not_the_device_gets_nothing() {
     });
     let full = Asked { number: u32::MAX, ..asked(&old.identity) };
     refuse(&request(&full, &new, &new.tls), |error| matches!(error, RenewError::Number));
-    let command = protocol::document::RotateCommand { audience: Audience::All, number: 1 };
+    let command = protocol::document::Command {
+        audience: Audience::All,
+        number: 1,
+        expires_s: 9,
+        action: protocol::document::Action::Rotate,
+    };
     let mut out = vec![0; 512];
     let id = public(&old.identity).id();
     let len =

@@ -97,8 +97,8 @@ impl Service {
         powers::init(&service.path("powers"), &Home::Files).unwrap();
         std::fs::write(
             service.path("acl"),
-            "pattern readwrite device/%u/#\npattern read firmware/#\nuser operator\ntopic readwrite device/#\n\
-             topic readwrite firmware/#\nuser spoiler\ntopic readwrite firmware/#\n",
+            "pattern readwrite device/%u/#\npattern read firmware/#\npattern read group/+/config/desired\nuser operator\n\
+             topic readwrite device/#\ntopic readwrite group/#\ntopic readwrite firmware/#\nuser spoiler\ntopic readwrite firmware/#\n",
         )
         .unwrap();
         service.sensorctl(&["revoke", "--registry", "registry.jsonl", "--ca", "ca"]);

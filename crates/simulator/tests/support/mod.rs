@@ -180,6 +180,7 @@ pub fn provisioned(credentials: &Credentials, configuration: &Configuration) -> 
         configuration: configuration.clone(),
         credentials: credentials.clone(),
         powers: Powers::default(),
+        group: protocol::Name::EMPTY,
     };
     folder::provision(&mut machine, &folder).unwrap();
     machine

@@ -33,7 +33,7 @@ impl Names {
 
 /// The broker, and as whom.
 #[derive(Debug, Args)]
-pub(super) struct Connect {
+pub(in crate::cli) struct Connect {
     #[command(flatten)]
     trust: Trust,
     /// Host name or IP address of the broker, as in its certificate
@@ -45,7 +45,7 @@ pub(super) struct Connect {
 }
 
 impl Connect {
-    pub(super) fn operator(&self, name: &str) -> Result<Operator, Failure> {
+    pub(in crate::cli) fn operator(&self, name: &str) -> Result<Operator, Failure> {
         if self.trust.authorities().is_empty() {
             return Err(Failure::usage(
                 "--ca is missing: the folder of the authority that the broker belongs to",
@@ -55,7 +55,7 @@ impl Connect {
         self.trust.operator(&broker, name).map_err(Failure::error)
     }
 
-    pub(super) fn broker(&self) -> String {
+    pub(in crate::cli) fn broker(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn audience(text: &str) -> Result<Audience, String> {
 }
 
 /// Seconds, or a number with s, m, h or d.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1),
         Some((at, 'm')) => (&text[..at], 60),
@@ -84,7 +84,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Seconds since 1970 of a date (its beginning in UTC) or of a date with time.
-pub(super) fn date(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn date(text: &str) -> Result<u64, String> {
     let time = OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339);
     let time = time.or_else(|_| OffsetDateTime::parse(text, &Rfc3339)).ok();
     let seconds = time.and_then(|time| u64::try_from(time.unix_timestamp()).ok());
