@@ -36,8 +36,8 @@ fn main() {
     }
     println!("cargo:rerun-if-changed={}", variable("DOTCONFIG"));
     println!("cargo:rerun-if-changed=src/bindings.h");
-    for header in ["src/shim.h", "src/shim_serial.h", "src/shim_slots.h", "src/shim_vault.h"] {
-        println!("cargo:rerun-if-changed={header}");
+    for header in ["shim", "shim_flash", "shim_serial", "shim_slots", "shim_vault"] {
+        println!("cargo:rerun-if-changed=src/{header}.h");
     }
     zephyr_build::export_bool_kconfig();
     zephyr_build::build_kconfig_mod();

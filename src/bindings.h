@@ -25,6 +25,7 @@ extern int errno;
 #include <zephyr/net/tls_credentials.h>
 #include <zephyr/settings/settings.h>
 #include "shim.h"
+#include "shim_flash.h"
 #include "shim_serial.h"
 #include "shim_slots.h"
 #include "shim_vault.h"

@@ -7,12 +7,14 @@
     allow(unreachable_code, unused_variables, reason = "the self-test stands in place of the device")
 )]
 
+mod audit;
 mod clock;
 mod credentials;
 mod entropy;
 mod factory;
 mod fault;
 mod ffi;
+mod flash;
 mod kconfig;
 mod keys;
 mod log;
@@ -41,6 +43,7 @@ use factory::{FactoryError, LockedLine};
 use heapless::String;
 use keys::Owner;
 use mqtt::{Destination, Mqtt};
+use protocol::config::LogLevel;
 use protocol::image::Version;
 use protocol::{Failure, KeyId, Name, NameError, Uuid};
 use settings::{Platform, Settings};
@@ -185,6 +188,7 @@ impl Ports {
     }
 
     /// Waits for the factory, until the device is provisioned.
+    #[inline(never)]
     fn be_blank(&mut self, info: BootInfo) {
         let platform = self.platform;
         let done = factory::about(info.firmware, info.board, info.build)
@@ -204,7 +208,8 @@ impl Ports {
         self.factory_line = line.inspect_err(|error| warning!("{error}")).ok();
     }
 
-    /// The loop, until the device has stopped.
+    /// The loop, until the device has stopped. What it needs of the stack is not there while the device is made.
+    #[inline(never)]
     fn run(&mut self, device: &mut Device) {
         info!(
             "{}, boot {}, configuration {}",
@@ -354,17 +359,10 @@ impl Ports {
 }
 
 fn note_down(note: Note) {
-    match note {
-        Note::Time(_)
-        | Note::Connected { .. }
-        | Note::UpdateNoticed { .. }
-        | Note::UpdateRollout { .. }
-        | Note::UpdateDownloaded { .. }
-        | Note::UpdateVerified
-        | Note::UpdateInstalling { .. }
-        | Note::UpdateTrial
-        | Note::UpdateConfirmed { .. } => info!("{note}"),
-        _ => warning!("{note}"),
+    match note.level() {
+        LogLevel::Error => error!("{note}"),
+        LogLevel::Warning => warning!("{note}"),
+        LogLevel::Info => info!("{note}"),
     }
 }
 
@@ -407,6 +405,7 @@ fn boot_info() -> Result<BootInfo, BuildError> {
             block_timeout_ms: kconfig::CONFIG_SENSOR_BLOCK_TIMEOUT_MS as u32,
             trial_ms: kconfig::CONFIG_SENSOR_TRIAL_MS as u32,
             trial_deadline_ms: kconfig::CONFIG_SENSOR_TRIAL_DEADLINE_MS as u32,
+            configuration_ms: kconfig::CONFIG_SENSOR_CONFIGURATION_TRIAL_MS as u32,
         },
     })
 }

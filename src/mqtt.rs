@@ -14,9 +14,10 @@ use crate::{clock, ffi};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use device::{Event, Password, Uptime};
+use heapless::Vec;
 use inbox::{Inbox, Item};
 use protocol::token::TOKEN_BYTES_MAX;
-use protocol::topic::{TOPIC_MAX, TopicText};
+use protocol::topic::{SUBSCRIPTIONS_MAX, Subscriptions, TOPIC_MAX, TopicText};
 use protocol::{DeviceId, Failure};
 use static_cell::ConstStaticCell;
 use zeroize::Zeroize;
@@ -24,11 +25,9 @@ use zeroize::Zeroize;
 /// Room for one packet from the service but for a PUBLISH's payload, in bytes: fixed header, topic, packet identifier.
 const RX_MAX: usize = TOPIC_MAX + 64;
 /// Room for one packet to the service but for a PUBLISH's payload, in bytes: a CONNECT with a token, or a SUBSCRIBE with
-/// three topics.
+/// all topics.
 const TX_MAX: usize = if SUBSCRIBE_MAX > CONNECT_MAX { SUBSCRIBE_MAX } else { CONNECT_MAX };
-const SUBSCRIBE_MAX: usize = TOPICS * TOPIC_MAX + 64;
-/// Topics that are subscribed to at once.
-const TOPICS: usize = 3;
+const SUBSCRIBE_MAX: usize = SUBSCRIPTIONS_MAX * TOPIC_MAX + 64;
 const CONNECT_MAX: usize = TOKEN_BYTES_MAX + 2 * DeviceId::MAX_LEN + 64;
 
 /// Packet identifier of the SUBSCRIBE whose SUBACK is waited for. Identifiers of PUBLISH are the device's tokens, which count
@@ -190,22 +189,23 @@ impl Mqtt {
     }
 
     /// Subscribes to `topics` with QoS 1.
-    pub fn subscribe(&mut self, topics: &[TopicText; TOPICS]) {
-        let error = self.list(topics, SUBSCRIBE_ID, ffi::mqtt_subscribe);
+    pub fn subscribe(&mut self, topics: &Subscriptions) {
+        let mut list: Vec<_, SUBSCRIPTIONS_MAX> = topics.iter().map(at_qos_1).collect();
+        let error = self.list(&mut list, SUBSCRIBE_ID, ffi::mqtt_subscribe);
         self.sent(error);
     }
 
     /// Subscribes to one more topic with QoS 1. Nothing tells what the service says to that.
     pub fn fetch(&mut self, topic: &TopicText) {
         let id = self.passing_id();
-        let error = self.list(core::array::from_ref(topic), id, ffi::mqtt_subscribe);
+        let error = self.list(&mut [at_qos_1(topic)], id, ffi::mqtt_subscribe);
         self.sent(error);
     }
 
     /// Unsubscribes from a topic of [`Mqtt::fetch`].
     pub fn release(&mut self, topic: &TopicText) {
         let id = self.passing_id();
-        let error = self.list(core::array::from_ref(topic), id, ffi::mqtt_unsubscribe);
+        let error = self.list(&mut [at_qos_1(topic)], id, ffi::mqtt_unsubscribe);
         self.sent(error);
     }
 
@@ -215,25 +215,22 @@ impl Mqtt {
         *last
     }
 
-    /// Sends a packet with a list of topics.
-    fn list<const N: usize>(&mut self, topics: &[TopicText; N], id: u16, send: ListPacket) -> c_int {
-        let qos = ffi::MQTT_QOS_1_AT_LEAST_ONCE as u8;
-        let mut list = topics.each_ref().map(|topic| ffi::mqtt_topic { topic: text(topic), qos });
+    /// Sends a packet with a list of topics, which the caller borrows meanwhile.
+    fn list(&mut self, list: &mut [ffi::mqtt_topic], id: u16, send: ListPacket) -> c_int {
         let request = ffi::mqtt_subscription_list {
             list: list.as_mut_ptr(),
             list_count: list.len() as u16,
             message_id: id,
         };
         let client = self.client();
-        // SAFETY: the client was set up by `connect`; the list and the topics outlive the call, which encodes them.
+        // SAFETY: the client was set up by `connect`; the list and the callers' topics outlive the call, which encodes them.
         unsafe { send(client, &raw const request) }
     }
 
     /// Publishes with QoS 1 under the packet identifier `token`.
     pub fn publish(&mut self, token: u16, topic: &TopicText, payload: &[u8], retain: bool) {
         let mut message = ffi::mqtt_publish_param { message_id: token, ..Default::default() };
-        message.message.topic =
-            ffi::mqtt_topic { topic: text(topic), qos: ffi::MQTT_QOS_1_AT_LEAST_ONCE as u8 };
+        message.message.topic = at_qos_1(topic);
         message.message.payload =
             ffi::mqtt_binstr { data: payload.as_ptr().cast_mut(), len: payload.len() as u32 };
         message.set_retain_flag(u8::from(retain));
@@ -308,6 +305,8 @@ impl Mqtt {
     }
 }
 
-fn text(text: &TopicText) -> ffi::mqtt_utf8 {
-    ffi::mqtt_utf8 { utf8: text.as_ptr(), size: text.len() as u32 }
+/// The topic as Zephyr's client wants it: QoS 1. It points to `topic`.
+fn at_qos_1(topic: &TopicText) -> ffi::mqtt_topic {
+    let text = ffi::mqtt_utf8 { utf8: topic.as_ptr(), size: topic.len() as u32 };
+    ffi::mqtt_topic { topic: text, qos: ffi::MQTT_QOS_1_AT_LEAST_ONCE as u8 }
 }

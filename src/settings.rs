@@ -87,7 +87,8 @@ fn kind(error: i32) -> StorageError {
     }
 }
 
-/// What the device asks at once: settings, random numbers and (in [`crate::vault`]) keys.
+/// What the device asks at once: settings, random numbers, keys (in [`crate::vault`]), the slots for firmware (in
+/// [`crate::slots`]) and the flash of its log (in [`crate::audit`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Platform(pub Settings);
 

@@ -1,22 +1,18 @@
 /*
  * See shim_vault.h. Owns the words in which PSA Crypto and Zephyr's secure storage are spoken to: key attributes, key
- * ids, the place of the vault's partition. No decision is taken here, and no key stays here.
+ * ids. No decision is taken here, and no key stays here.
  */
 #include "shim_vault.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include <mbedtls/platform_util.h>
 #include <psa/crypto.h>
 #include <sensor_device/sealing_key.h>
-#include <zephyr/device.h>
-#include <zephyr/drivers/flash.h>
 #include <zephyr/kernel.h>
 #include <zephyr/psa/key_ids.h>
 #include <zephyr/secure_storage/its/store.h>
 #include <zephyr/secure_storage/its/transform/aead_get.h>
-#include <zephyr/storage/flash_map.h>
 
 BUILD_ASSERT(SHIM_VAULT_SEALING_KEY_BYTES == CONFIG_SECURE_STORAGE_ITS_TRANSFORM_AEAD_KEY_SIZE &&
 		     SHIM_VAULT_SEALING_KEY_BYTES == SENSOR_SEALING_KEY_BYTES,
@@ -26,8 +22,6 @@ BUILD_ASSERT(SHIM_VAULT_VALUE_BYTES_MAX >= SECURE_STORAGE_ITS_TRANSFORM_MAX_STOR
 
 /* SP 800-56C, 4.1: one step with SHA-256. The label is the fixed information, with the entry's id. */
 #define SEALING_LABEL "sensor vault entry key"
-
-#define VAULT_PARTITION_ID FIXED_PARTITION_ID(vault_partition)
 
 /* What a key may be used for is part of it from its making on. */
 static psa_key_attributes_t attributes_of(uint32_t id, bool exportable)
@@ -228,58 +222,4 @@ secure_storage_its_transform_aead_get_key(secure_storage_its_uid_t uid,
 	}
 	mbedtls_platform_zeroize(&input, sizeof(input));
 	return status;
-}
-
-int shim_vault_flash_check(void)
-{
-	const struct device *device = FIXED_PARTITION_DEVICE(vault_partition);
-	struct flash_pages_info first;
-	struct flash_pages_info last;
-	int error;
-
-	if (!device_is_ready(device)) {
-		return -ENODEV;
-	}
-	error = flash_get_page_info_by_offs(device, FIXED_PARTITION_OFFSET(vault_partition), &first);
-	if (error == 0) {
-		error = flash_get_page_info_by_offs(
-			device, FIXED_PARTITION_OFFSET(vault_partition) + SHIM_VAULT_SIZE - 1, &last);
-	}
-	if (error == 0 && (first.start_offset != FIXED_PARTITION_OFFSET(vault_partition) ||
-			   first.size != SHIM_VAULT_ERASE || last.size != SHIM_VAULT_ERASE ||
-			   flash_get_write_block_size(device) != SHIM_VAULT_WRITE ||
-			   flash_get_parameters(device)->erase_value != 0xff)) {
-		error = -EINVAL;
-	}
-	return error;
-}
-
-/* Opening looks the partition up in a table; there is nothing to close. */
-static int vault_area(const struct flash_area **area)
-{
-	return flash_area_open(VAULT_PARTITION_ID, area);
-}
-
-int shim_vault_flash_read(uint32_t offset, uint8_t *data, size_t len)
-{
-	const struct flash_area *area;
-	int error = vault_area(&area);
-
-	return error != 0 ? error : flash_area_read(area, offset, data, len);
-}
-
-int shim_vault_flash_write(uint32_t offset, const uint8_t *data, size_t len)
-{
-	const struct flash_area *area;
-	int error = vault_area(&area);
-
-	return error != 0 ? error : flash_area_write(area, offset, data, len);
-}
-
-int shim_vault_flash_erase(uint32_t offset, size_t len)
-{
-	const struct flash_area *area;
-	int error = vault_area(&area);
-
-	return error != 0 ? error : flash_area_erase(area, offset, len);
 }

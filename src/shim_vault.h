@@ -1,6 +1,6 @@
 /*
- * What the vault needs of C: PSA Crypto by key id (attributes are inline functions), and its flash partition. Keys are
- * numbered from 0; PSA's own ids stay on the other side.
+ * What the vault needs of C: PSA Crypto by key id (attributes are inline functions). Keys are numbered from 0;
+ * PSA's own ids stay on the other side.
  */
 #ifndef SHIM_VAULT_H_
 #define SHIM_VAULT_H_
@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <zephyr/storage/flash_map.h>
 
 #define SHIM_VAULT_SCALAR_BYTES 32
 #define SHIM_VAULT_POINT_BYTES 65
@@ -51,20 +50,6 @@ enum shim_vault_status shim_vault_remove(uint32_t entry);
 /* tests/vault: a private key from below PSA Crypto. Negative on error. */
 int self_test_unseal(uint32_t id, uint8_t scalar[SHIM_VAULT_SCALAR_BYTES]);
 #endif
-
-/* The partition, in bytes. */
-enum {
-	SHIM_VAULT_SIZE = FIXED_PARTITION_SIZE(vault_partition),
-	SHIM_VAULT_ERASE = DT_PROP(DT_GPARENT(DT_NODELABEL(vault_partition)), erase_block_size),
-	SHIM_VAULT_WRITE = DT_PROP(DT_GPARENT(DT_NODELABEL(vault_partition)), write_block_size),
-};
-
-/* Negative errno on error. -ENODEV: no driver; -EINVAL: the flash has other blocks than those of the devicetree, or
- * other bytes than 0xff when it is erased. */
-int shim_vault_flash_check(void);
-int shim_vault_flash_read(uint32_t offset, uint8_t *data, size_t len);
-int shim_vault_flash_write(uint32_t offset, const uint8_t *data, size_t len);
-int shim_vault_flash_erase(uint32_t offset, size_t len);
 
 /* Rust's (src/vault/store.rs): secure storage's entries in the partition. Called by one thread at a time. */
 enum shim_vault_status vault_store_set(uint32_t entry, const uint8_t *data, size_t len);

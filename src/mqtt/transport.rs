@@ -6,10 +6,10 @@
 use super::State;
 use crate::ffi;
 use core::ffi::c_int;
-use protocol::telemetry::BATCH_BYTES_MAX;
+use device::MESSAGE_BYTES_MAX;
 
 /// Longest packet to the service in bytes: the longest payload and what stands before it.
-const RECORD_MAX: usize = BATCH_BYTES_MAX + super::TX_MAX;
+const RECORD_MAX: usize = MESSAGE_BYTES_MAX + super::TX_MAX;
 
 /// Room for one packet.
 pub(super) struct Record([u8; RECORD_MAX]);

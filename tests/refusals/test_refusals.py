@@ -16,9 +16,9 @@ import pytest
 
 APPLICATION = Path(__file__).resolve().parents[2]
 PRODUCT = Path(__file__).resolve().parent / "product"
-SOURCES = ["shim.c", "shim_slots.c", "shim_vault.c"]
+SOURCES = ["shim.c", "shim_flash.c", "shim_slots.c", "shim_vault.c"]
 HEADERS = ["app_version_h", "driver_validation_h_target", "kobj_types_h_target", "offsets_h", "syscall_list_h_target"]
-HARDWARE, UNTESTED = PRODUCT / "hardware.overlay", PRODUCT / "untested.overlay"
+HARDWARE, UNTESTED, NO_LOG = (PRODUCT / f"{name}.overlay" for name in ("hardware", "untested", "no_log"))
 SEALING_KEY = "CONFIG_REFUSALS_PRODUCT_SEALING_KEY=y"
 
 
@@ -104,3 +104,19 @@ def test_a_build_whose_updates_could_not_work_is_refused(tmp_path, options, said
     good, output = compile_for_hardware(tmp_path, [HARDWARE], [SEALING_KEY, *options])
     assert not good
     assert said in output.replace('"\n"', ""), output
+
+
+def test_a_build_whose_configuration_could_not_be_tried_is_refused(tmp_path):
+    options = [SEALING_KEY, "CONFIG_SENSOR_CONFIGURATION_TRIAL_MS=50000"]
+    good, output = compile_for_hardware(tmp_path, [HARDWARE], options)
+    assert not good
+    said = "SENSOR_CONFIGURATION_TRIAL_MS must leave time for one connection and its first answer"
+    assert said in output.replace('"\n"', ""), output
+
+
+def test_a_board_without_a_partition_for_the_log_is_refused_before_anything_is_compiled(tmp_path):
+    good, output = compile_for_hardware(tmp_path, [HARDWARE, NO_LOG], [SEALING_KEY])
+    assert not good
+    # CMake breaks its lines.
+    said = "has no log_partition: add it to the flash's partitions in an overlay; docs/firmware.md, Flash"
+    assert said in " ".join(output.split()), output

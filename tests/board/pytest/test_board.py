@@ -1,10 +1,14 @@
-"""Updates on the virtual board, through the real MCUboot: a good image stays, and a bad one goes by itself. R-FW-ATOMIC,
-R-FW-HEALTH, R-BOOT-VERIFY, R-BOOT-NEWER."""
+"""Updates on the virtual board, through the real MCUboot: a good image stays, and a bad one goes by itself. Configuration,
+commands and log on a Cortex-M. R-FW-ATOMIC, R-FW-HEALTH, R-BOOT-VERIFY, R-BOOT-NEWER, R-CONF, R-LOG."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from bench import DEVICE
+from control import REPORT
+from security_log import CONFIGURED, missing, read_pieces
 
 STATE = f"device/{DEVICE}/firmware/state"
 TELEMETRY = f"device/{DEVICE}/telemetry"
@@ -47,6 +51,27 @@ def test_v1_installs_v2_which_confirms_itself(board):
     firmware.kill()
     board.run().wait_for("sensor device 2.0.0 on mps2")
     wait_for_state(board, phase="idle", version="2.0.0", sequence=1)
+
+
+@pytest.mark.short
+def test_configuration_commands_and_log_work_here_too_and_the_stack_holds(board):
+    _, _, firmware = start_with_v1(board)
+    control = board.keep(board.start_control())
+    control.configure(8, sample_period_ms=500, report_period_ms=1000)
+    board.operator.wait_for(f"device/{DEVICE}/config/state", lambda state: state["values"]["sample_period_ms"] == 500)
+    control.command(1, REPORT)
+    board.operator.wait_for(f"device/{DEVICE}/command/answer", lambda said: said["outcome"] == "done")
+    deadline = time.monotonic() + 60
+    records = []
+    while not any(record.event == CONFIGURED for record in records):
+        assert time.monotonic() < deadline, f"there is only {records}"
+        time.sleep(0.2)
+        records = read_pieces(board.operator.said(f"device/{DEVICE}/log"), DEVICE, board.identity_key)
+    assert not missing(records)
+    # The next look at the stacks; Zephyr remembers how deep each has been since the start.
+    firmware.searched = len(firmware.text)
+    unused, total = map(int, firmware.wait_for(r"main +: STACK: unused (\d+) usage \d+ / (\d+)", timeout=90).groups())
+    assert unused * 10 >= total, f"the main stack is nearly full: {unused} of {total} bytes are left"
 
 
 PANICS = 2

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from authority import Authority, Identity
 from broker import Broker, Operator
+from control import Control
+from cryptography.hazmat.primitives.asymmetric import ec
 from factory import Factory, Line
 from firmware import Firmware
 from time_server import TimeServer
 
-DEVICE = "dev-1"
+DEVICE, GROUP = "dev-1", "field-a"
 
 
 class Bench:
@@ -22,9 +24,10 @@ class Bench:
         self.folder = folder
         self.authority = Authority()
         self.factory = Factory(folder)
-        self.identity: bytes | None = None
+        self.identity_key: ec.EllipticCurvePublicKey | None = None
         self.opened = []
         self.broker: Broker | None = None
+        self.operator: Operator | None = None
         self.time_server: TimeServer | None = None
 
     def keep(self, thing):
@@ -40,7 +43,15 @@ class Bench:
         return self.start_operator()
 
     def start_operator(self) -> Operator:
-        return self.keep(Operator(self.broker))
+        """In place of the former one: the broker takes one at a time under this name, and both would come back for ever."""
+        if self.operator:
+            self.operator.close()
+        self.operator = self.keep(Operator(self.broker))
+        return self.operator
+
+    def start_control(self) -> Control:
+        """What the operator wants of the device, from now on."""
+        return self.keep(Control(self.broker, self.factory, DEVICE))
 
     def start_time_server(self, offset_s: float = 0) -> TimeServer:
         self.time_server = self.keep(TimeServer(offset_s))
@@ -72,8 +83,8 @@ class Bench:
         """Provisions a blank device over its factory's line; it restarts into its service."""
         firmware = self.run(*arguments)
         line = self.keep(self.open_line(firmware))
-        self.identity = self.factory.provision(
-            line, DEVICE, self.configuration(**changes), self.authority, [root or self.authority]
+        self.identity_key = self.factory.provision(
+            line, DEVICE, GROUP, self.configuration(**changes), self.authority, [root or self.authority]
         )
         firmware.wait_for("boot 1, configuration 7")
         return firmware

@@ -15,6 +15,8 @@ from pathlib import Path
 from authority import Authority, Identity
 
 BROKERS = Path(__file__).resolve().parents[3] / "brokers" / "mosquitto"
+# Who speaks for the operator; brokers/mosquitto/acl says who may write what.
+OPERATORS = ("operator", *(f"operator.{work}" for work in ("command", "config", "firmware", "log")))
 
 
 def program(name: str, package: str) -> str:
@@ -45,7 +47,7 @@ class Broker:
         own = Authority("operator's authority")
         own.identity.write(self.operator_folder, "roots")
         own.server().write(self.operator_folder, "server")
-        for name in ("operator", "operator.firmware"):
+        for name in OPERATORS:
             own.client(name).write(self.operator_folder, name)
         shutil.copy(BROKERS / "acl", folder / "acl")
         (folder / "mosquitto.conf").write_text(self._configuration())
@@ -123,16 +125,17 @@ class Operator:
         self.process = subprocess.Popen(
             [
                 program("mosquitto_sub", "mosquitto-clients"), *self.options,
-                "-i", "operator", "-v", "-t", "device/#",
+                # Not every message is text.
+                "-i", "operator", "-F", "%t %x", "-t", "device/#",
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A request for a certificate is no text.
-            errors="replace",
         )
-        self.lines: queue.Queue[str] = queue.Queue()
+        self.lines: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self.hellos: list[dict] = []
+        # Everything, in the order in which it came.
+        self.history: list[tuple[str, bytes]] = []
         threading.Thread(target=self._read, daemon=True).start()
 
     def publish(self, topic: str, payload: bytes) -> None:
@@ -143,7 +146,18 @@ class Operator:
 
     def _read(self) -> None:
         for line in self.process.stdout:
-            self.lines.put(line)
+            topic, _, payload = line.rstrip("\n").partition(" ")
+            try:
+                message = bytes.fromhex(payload)
+            except ValueError:
+                # What mosquitto_sub says for itself.
+                message = payload.encode()
+            self.history.append((topic, message))
+            self.lines.put((topic, message))
+
+    def said(self, topic: str) -> list[bytes]:
+        """Everything that has come on `topic`."""
+        return [message for on, message in list(self.history) if on == topic]
 
     def wait_for(self, topic: str, matches=lambda message: True, timeout: float = 30) -> dict:
         """The next message on `topic` for which `matches` is true; what comes before it is dropped."""
@@ -151,11 +165,10 @@ class Operator:
         seen = []
         while (left := deadline - time.monotonic()) > 0:
             try:
-                line = self.lines.get(timeout=left)
+                got, payload = self.lines.get(timeout=left)
             except queue.Empty:
                 break
-            seen.append(line)
-            got, _, payload = line.partition(" ")
+            seen.append(f"{got} {payload.decode(errors='replace')}\n")
             if got.endswith("/hello"):
                 self.hellos.append(json.loads(payload))
             if got == topic and matches(message := json.loads(payload)):

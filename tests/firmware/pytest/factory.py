@@ -82,6 +82,9 @@ def read_cbor(data: bytes, at: int = 0):
             key, at = read_cbor(data, at)
             table[key], at = read_cbor(data, at)
         return table, at
+    if major == 6:
+        item, at = read_cbor(data, at)
+        return Tagged(code, item), at
     simple = {20: False, 21: True, 22: None}
     return (code if major == 0 else -1 - code if major == 1 else simple[code]), at
 
@@ -183,9 +186,9 @@ class Factory:
         return sign(self.keys[power], f"application/vnd.sensor.{kind}+cbor", cbor(document))
 
     def provision(
-        self, line: Line, device: str, configuration: bytes, clients: Authority, roots: list[Authority]
-    ) -> bytes:
-        """Provisions the blank device on `line`; gives the id of its identity key."""
+        self, line: Line, device: str, group: str, configuration: bytes, clients: Authority, roots: list[Authority]
+    ) -> ec.EllipticCurvePublicKey:
+        """Provisions the blank device on `line`; gives its identity key."""
         number, identity = line.ask([1, {1: 1}])
         assert (number, identity[2]) == (1, 1), f"the device is not blank: {identity}"
         assert identity[6] == key_id(self.keys["factory"].public_key())
@@ -194,7 +197,7 @@ class Factory:
         own, tls = (x509.load_der_x509_csr(requests[which]) for which in (2, 3))
         assert own.is_signature_valid and tls.is_signature_valid
         document = self.signed("factory", "provision", {
-            1: [1, device], 2: requests[1], 3: "", 4: key_id(own.public_key()),
+            1: [1, device], 2: requests[1], 3: group, 4: key_id(own.public_key()),
             5: [clients.client_of(tls).public_bytes(serialization.Encoding.DER)],
             6: [root.identity.certificate_der() for root in roots],
             **{at: point(self.keys[power].public_key()) for at, power in ((7, POWERS[0]), (8, POWERS[1]), (9, POWERS[2]))},
@@ -204,5 +207,5 @@ class Factory:
             number, taken = line.ask([4, {1: start, 2: document[start : start + 256]}])
             assert number == 3, taken
         number, done = line.ask([5, {1: len(document)}])
-        assert number == 4, done
-        return done[1]
+        assert (number, done[1]) == (4, key_id(own.public_key())), done
+        return own.public_key()

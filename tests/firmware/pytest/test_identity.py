@@ -65,9 +65,7 @@ def test_the_factorys_keys_are_replaced_with_a_power_cut_in_the_middle(life):
     # What is in force stays so, and the one before it is kept for a day.
     firmware.kill()
     firmware = life.run()
-    # Commands are not retained: the device must have subscribed, and then the certificate in force comes once more.
-    firmware.wait_for("its number was already used")
-    life.operations.document("rotate", DEVICE)
+    life.operations.command("rotate", DEVICE)
     newest = firmware.wait_for(IN_FORCE, timeout=60)[1]
     assert newest not in registered
 
@@ -112,6 +110,8 @@ def test_another_factory_cannot_provision_it(life):
 
 
 def test_a_wiped_device_is_blank_holds_nothing_and_is_provisioned_again(life):
+    store = life.bench.folder / "logs"
+    log = life.operations.follow_log(store)
     firmware = life.run()
     life.provision(firmware)
     firmware.wait_for("connected to the service")
@@ -122,7 +122,7 @@ def test_a_wiped_device_is_blank_holds_nothing_and_is_provisioned_again(life):
     secrets = [piece for piece in pieces if piece.strip(b"\xff") and piece.strip(b"\0")]
     assert len(secrets) >= 4, "two sealed keys were there"
 
-    life.operations.document("retire", DEVICE, "--end", "blank")
+    life.operations.decommission(DEVICE, "blank")
     firmware.wait_for("the secrets are wiped: the device is blank")
     # It waits for its factory again, and by then everything is gone.
     firmware.wait_for("the device is blank and waits")
@@ -138,6 +138,10 @@ def test_a_wiped_device_is_blank_holds_nothing_and_is_provisioned_again(life):
     firmware.wait_for("connected to the service")
     first, *_, last = life.registered()
     assert first["id"] == last["id"] and first["key_id"] != last["key_id"]
+    # The log is no secret: it goes on through both lives.
+    log.wait_for(r'"event":"retired".*(?s:.*)"event":"provisioned"')
+    said = life.operations.sensorctl("log", "verify", "--registry", life.operations.registry, store)
+    assert "whole and proven" in said
 
 
 def test_a_destroyed_device_never_works_again(life):
@@ -146,7 +150,7 @@ def test_a_destroyed_device_never_works_again(life):
     firmware.wait_for("connected to the service")
     # By then it listens to commands.
     firmware.wait_for("keys of a new identity are made")
-    life.operations.document("retire", DEVICE, "--end", "destroyed")
+    life.operations.decommission(DEVICE, "destroyed")
     firmware.wait_for("the secrets are wiped: the device is destroyed")
     firmware.wait_for("the device was destroyed: it never works again")
     assert set(life.vault()) == {0xFF}

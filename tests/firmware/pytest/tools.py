@@ -59,11 +59,12 @@ class Operations:
         self.port, self.token_port = int(ports[1]), int(ports[2])
         self.broker = broker
 
-    def sensorctl(self, *arguments) -> str:
+    def sensorctl(self, *arguments, code: int = 0) -> str:
+        """What it says; it must end with this code."""
         done = subprocess.run(
-            [tool("sensorctl"), *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+            [tool("sensorctl"), *map(str, arguments)], capture_output=True, text=True, timeout=90, check=False
         )
-        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
     def provision(self, line: str, device: str, time_port: int, *more) -> str:
@@ -80,8 +81,19 @@ class Operations:
             str(self.powers), "--registry", str(self.registry), "--port", str(self.port),
         ))
 
-    def document(self, kind: str, device: str, *more) -> str:
+    def follow_log(self, store: Path) -> Background:
+        """Takes the logs of all devices, and acknowledges them; says each record as JSON."""
+        return self.keep(Background(
+            self.folder / "follow.log", tool("sensorctl"), "log", "follow", "--ca", str(self.ca), "--authority",
+            str(self.powers), "--registry", str(self.registry), "--port", str(self.port), "--store", str(store),
+            "--format", "json",
+        ))
+
+    def command(self, kind: str, device: str, *more) -> str:
+        """Waits for the device's answer."""
         return self.sensorctl(
-            "document", kind, "--authority", self.powers, "--id", device, "--registry", self.registry, "--ca", self.ca,
-            "--publish", f"localhost:{self.port}", *more,
+            "command", kind, "--authority", self.powers, "--id", device, "--ca", self.ca, "--port", self.port, *more
         )
+
+    def decommission(self, device: str, end: str) -> str:
+        return self.command("decommission", device, "--end", end, "--registry", self.registry, "--yes")
