@@ -106,6 +106,8 @@ pub struct Wanted {
     pub update_deadline_h: Option<u32>,
     /// Seconds over which the devices of a fleet spread.
     pub update_spread_s: Option<u32>,
+    /// The number that the device's own changes have to exceed; 1 where there were none.
+    pub number: Option<u32>,
 }
 
 impl Wanted {
@@ -121,6 +123,7 @@ impl Wanted {
             let too_many = |_| ConfigurationError::TimeServers(servers.len());
             draft.time_servers.push(server).map_err(too_many)?;
         }
+        draft.number = self.number.unwrap_or(draft.number);
         draft.port = self.port.unwrap_or(draft.port);
         draft.keep_alive_s = self.keep_alive_s.unwrap_or(draft.keep_alive_s);
         draft.auth = self.auth.unwrap_or(draft.auth);

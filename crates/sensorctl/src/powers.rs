@@ -197,6 +197,12 @@ impl Numbers {
         Ok(next)
     }
 
+    /// The last number of a document of this kind that was signed by the authority in `folder`; `None` where none was, or its
+    /// numbers are kept elsewhere. Writes nothing.
+    pub fn last_in(folder: &Path, kind: &str) -> Result<Option<u64>, PowersError> {
+        if folder.join(NUMBERS).exists() { Ok(Self::open(folder)?.last(kind)) } else { Ok(None) }
+    }
+
     /// The last number of a document of this kind.
     pub fn last(&self, kind: &str) -> Option<u64> {
         self.last.get(kind).copied()

@@ -134,6 +134,20 @@ fn one_command_provisions_two_devices_on_ptys_and_no_secret_is_left_anywhere() {
 }
 
 #[test]
+fn a_device_in_another_life_takes_none_of_the_changes_of_its_former_one() {
+    let factory = Factory::new();
+    let provisioned = |id: &str| {
+        let fake = factory.fake();
+        stdout(&factory.command(&["--id", id, "--line", &pty(&fake)]).output().unwrap());
+        fake.memory.lock().unwrap().configuration.as_ref().unwrap().number
+    };
+    assert_eq!(provisioned("dev-1"), 1);
+    // The authority's changes went up to here; a device takes only higher numbers than the factory's.
+    powers::Numbers::open(&factory.path("powers")).unwrap().next("configuration", 2, Some(7)).unwrap();
+    assert_eq!(provisioned("dev-2"), 7);
+}
+
+#[test]
 fn a_key_from_outside_is_left_nowhere_either_and_the_process_gives_no_core_dump() {
     let factory = Factory::new();
     let fake = factory.fake();

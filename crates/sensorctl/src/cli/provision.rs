@@ -3,8 +3,9 @@
 use super::Failure;
 use super::shared::Configured;
 use crate::authority::{Authority, AuthorityError, issue};
+use crate::config::change::DEVICE;
 use crate::enrol::{self, Wanted};
-use crate::powers;
+use crate::powers::{self, Numbers};
 use crate::provision::exchange::Patience;
 use crate::provision::line::Target;
 use crate::provision::pending::Pending;
@@ -92,7 +93,10 @@ impl Provision {
         if self.inject {
             secret::harden().map_err(Failure::error)?;
         }
-        let wanted = self.configured.wanted();
+        let mut wanted = self.configured.wanted();
+        // A device that begins another life under its id takes none of the changes of its former one.
+        let last = Numbers::last_in(&self.authority, DEVICE).map_err(Failure::error)?;
+        wanted.number = last.and_then(|last| u32::try_from(last).ok());
         let ids = ids(self.id, self.id_prefix, self.start, self.digits, &wanted)?;
         let authority = Authority::open(&self.ca).map_err(authority_failure)?;
         let mut roots = vec![authority.root_der().map_err(Failure::error)?];

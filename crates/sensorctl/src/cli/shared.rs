@@ -106,6 +106,7 @@ impl Configured {
             update_length_min: self.update_length_min,
             update_deadline_h: self.update_deadline_h,
             update_spread_s: self.update_spread_s,
+            number: None,
         }
     }
 }

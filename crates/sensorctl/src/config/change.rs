@@ -19,7 +19,7 @@ use std::fmt;
 use std::path::Path;
 
 /// Kind of the devices' own changes in the list of numbers.
-const DEVICE: &str = "configuration";
+pub const DEVICE: &str = "configuration";
 /// Kind of the groups' changes: one series for all groups, so that it grows in whichever group a device is.
 const GROUP: &str = "group-configuration";
 /// The factory's configuration has number 1.
