@@ -131,8 +131,8 @@ async fn a_hundred_cuts_of_the_link_cost_at_most_a_window_each() {
     while cuts < CUTS {
         let connections = running.progress().connections;
         running.until(|progress| progress.connections > connections || progress.connected).await;
-        // Two blocks and a half on average: some pass before each cut, so that it goes on.
-        let after = random.u64(2_000..16_000);
+        // Two blocks on average: some pass before each cut, so that it goes on.
+        let after = random.u64(2_000..12_000);
         let cut = Cut {
             direction: Direction::Down,
             after,
