@@ -1,5 +1,5 @@
 //! The configuration that the factory gave: loads it from the store and stores it. Owns no schema: that is
-//! [`protocol::config`]; what is changed in the field is [`crate::settings`]'s. R-CONF.
+//! [`protocol::config`]; what is changed in the field is `settings`'s. R-CONF.
 
 use crate::platform::{Key, KeyValue, StorageError};
 use core::fmt;
