@@ -15,6 +15,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
+pub(crate) const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
+
+/// The broker does not let the operator listen to these topics.
+pub(crate) struct NotLetIn<'f>(pub &'f str);
+
+impl fmt::Display for NotLetIn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(filter) = self;
+        write!(
+            f,
+            "the broker refuses the subscription to {filter}: its access list must let the operator read it"
+        )
+    }
+}
+
 /// How long connecting may take, in seconds.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 /// MQTT keep-alive in seconds.

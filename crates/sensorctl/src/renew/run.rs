@@ -2,7 +2,7 @@
 //! is acknowledged only when the broker has the answer, so one that was cut comes again.
 
 use super::{Granted, Registrar, RenewError};
-use crate::operator::{Operator, now, reason};
+use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
 use protocol::topic::{ROOT, topic};
 use protocol::{Channel, DeviceId, EpochMillis, Topic};
 use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, Publish, QoS, SubscribeReasonCode};
@@ -12,8 +12,6 @@ use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
-const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
 /// How long the last answers may take to reach the broker when it ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -44,11 +42,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subscription => write!(
-                f,
-                "the broker refuses the subscription to {}: its access list must let the operator read it",
-                filter()
-            ),
+            Self::Subscription => NotLetIn(&filter()).fmt(f),
             Self::Registrar(error) => {
                 write!(f, "{error}; requests are kept by the broker until this runs again")
             }

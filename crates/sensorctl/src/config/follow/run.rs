@@ -4,7 +4,7 @@
 use super::super::fleet::{Odd, said};
 use super::{Follow, Rules, Step, Tally, Verdict};
 use crate::firmware::service::SILENCE;
-use crate::operator::{Operator, now, reason};
+use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
 use protocol::EpochMillis;
 use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeFilter, SubscribeReasonCode};
 use std::fmt;
@@ -13,8 +13,6 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
-const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
 /// How often it is judged.
 const TICK: Duration = Duration::from_millis(250);
 /// How long the broker may take for what it keeps of the devices, where it never falls silent.
@@ -62,10 +60,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subscription(filters) => write!(
-                f,
-                "the broker refuses the subscription to {filters}: its access list must let the operator read it"
-            ),
+            Self::Subscription(filters) => NotLetIn(filters).fmt(f),
             Self::Io(error) => error.fmt(f),
         }
     }

@@ -8,7 +8,7 @@ use super::super::service::SILENCE;
 use super::super::stages::{Rules, Share, Verdict};
 use super::{Author, Kept, read_state, states};
 use crate::documents::DocumentError;
-use crate::operator::{Operator, now, reason};
+use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
 use crate::publish::Message;
 use protocol::{DeviceId, EpochMillis};
 use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeReasonCode};
@@ -18,8 +18,6 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
-const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
 /// How often a stage is judged.
 const TICK: Duration = Duration::from_millis(250);
 /// How long the broker may take for what it keeps of the devices, where it never falls silent.
@@ -73,11 +71,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subscription => write!(
-                f,
-                "the broker refuses the subscription to {}: its access list must let the operator read it",
-                states()
-            ),
+            Self::Subscription => NotLetIn(&states()).fmt(f),
             Self::Document(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
         }

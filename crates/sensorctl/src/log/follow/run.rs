@@ -2,7 +2,7 @@
 //! acknowledged to the broker when it is on the disk, to the device when the collector says so.
 
 use super::{Collector, FollowError, News};
-use crate::operator::{Operator, now, reason};
+use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
 use protocol::topic::{ROOT, topic};
 use protocol::{Channel, DeviceId, EpochMillis, Topic};
 use rumqttc::{
@@ -14,8 +14,6 @@ use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
-const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
 /// How long the last acknowledgements may take to reach the broker when it ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long it sleeps where nothing is due.
@@ -48,10 +46,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subscription(filter) => write!(
-                f,
-                "the broker refuses the subscription to {filter}: its access list must let the operator read it"
-            ),
+            Self::Subscription(filter) => NotLetIn(filter).fmt(f),
             Self::Follow(error) => {
                 write!(f, "{error}; devices keep what was not acknowledged until this runs again")
             }
