@@ -4,7 +4,7 @@
 //! MQTT 3.1.1 brokers acknowledge what their access list forbids, so nothing counts as published that was not read back.
 
 use super::payload::Payload;
-use crate::operator::{Operator, reason};
+use crate::operator::{NotLetIn, Operator, reason};
 use crate::publish::{Message, PublishError, publish};
 use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeFilter, SubscribeReasonCode};
 use std::fmt;
@@ -42,10 +42,7 @@ impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection(why) => write!(f, "there was no connection to the broker: {why}"),
-            Self::Subscription(filter) => write!(
-                f,
-                "the broker refuses the subscription to {filter}: its access list must let the operator read it"
-            ),
+            Self::Subscription(filter) => NotLetIn(filter).fmt(f),
             Self::Publish(error) => error.fmt(f),
             Self::NotKept(count, topic) => write!(
                 f,

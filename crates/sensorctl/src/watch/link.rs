@@ -4,6 +4,7 @@
 
 use super::Link;
 pub use crate::operator::now;
+use crate::operator::{NotLetIn, RETRY_MS};
 use crate::operator::{Operator, OperatorError, reason};
 use protocol::topic::ROOT;
 use protocol::{Channel, DeviceId, EpochMillis};
@@ -16,8 +17,6 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
-const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
 /// How long taking leave of the broker may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -36,12 +35,7 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Operator(error) => error.fmt(f),
-            Self::SubscriptionRefused(filter) => {
-                write!(
-                    f,
-                    "the broker refuses the subscription to {filter}: its access list must let the operator read it"
-                )
-            }
+            Self::SubscriptionRefused(filter) => NotLetIn(filter).fmt(f),
             Self::Client(error) => write!(f, "the MQTT client stopped: {error}"),
         }
     }
