@@ -522,7 +522,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             self.identity.failed(failure);
         }
         self.session.lost(now, failure, random);
-        if matches!(failure, Failure::TlsExpired | Failure::TlsNotYetValid) {
+        if failure.is_of_dates() {
             self.clock.distrust(now);
         }
         self.link_is_gone(failure);

@@ -11,7 +11,7 @@
 
 use crate::audit::{RingError, record_once};
 use crate::config;
-use crate::identity::documents::{check_chain, check_roots};
+use crate::identity::documents::check_chain;
 use crate::identity::record::{self, Life, Record};
 use crate::identity::{CHAIN_BYTES_MAX, IdentityError, ROOTS_BYTES_MAX, sealing};
 use crate::platform::{Key, KeySlot, Platform, RootsPlace, StorageError, VaultError};
@@ -24,6 +24,7 @@ use protocol::document::{
 };
 use protocol::provisioning::{self, Fault, FromDevice, MESSAGE_BYTES_MAX, ToDevice, VERSION};
 use protocol::signed::{Envelope, PROVISION_DOCUMENT_BYTES_MAX};
+use protocol::x509::path::check_roots;
 use protocol::{Configuration, DeviceId, EpochMillis, KeyId, Name, PublicKey, Refusal};
 
 /// Room for the document while it comes in.
@@ -271,7 +272,7 @@ fn check<P: Platform>(
         return Err(refused(Refusal::Unexpected));
     }
     check_chain(&document.chain.0, &begun.id, &tls, about.build).map_err(refused)?;
-    check_roots(&document.roots.0, about.build).map_err(refused)?;
+    check_roots(&document.roots.0, about.build).map_err(|_| refused(Refusal::Certificate))?;
     // One key with two powers would be one power; one of the device's own would be no authority at all.
     let keys = [
         about.factory.id(),
@@ -403,7 +404,7 @@ pub fn adopt<P: Platform>(platform: &mut P, development: &Development<'_>) -> Re
     platform.generate(SLOT, KeyUse::Identity).map_err(IdentityError::from)?;
     let key = platform.import(SLOT, KeyUse::Tls, tls).map_err(IdentityError::from)?;
     check_chain(&chain.0, &configuration.id, &key, EpochMillis(0)).map_err(AdoptError::Refused)?;
-    check_roots(&roots.0, EpochMillis(0)).map_err(AdoptError::Refused)?;
+    check_roots(&roots.0, EpochMillis(0)).map_err(|_| AdoptError::Refused(Refusal::Certificate))?;
     let mut buffer = [0; ROOTS_BYTES_MAX];
     let storage = IdentityError::Storage;
     record::store_certificates(platform, Key::Chain(SLOT), chain, &mut buffer).map_err(storage)?;

@@ -12,6 +12,7 @@ pub mod load;
 pub mod mosquitto;
 pub mod operator;
 pub mod orders;
+pub mod paths;
 pub mod pki;
 pub mod proxy;
 pub mod records;

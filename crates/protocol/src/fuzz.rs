@@ -17,6 +17,7 @@ use crate::{
     Batch, EpochMillis, Hello, PublicKey, Signature, State, Topic, document, hello, key, state, telemetry,
     token, x509,
 };
+use der::{Reader, SliceReader};
 
 /// What was accepted must be written and read back as the same.
 pub fn batch(bytes: &[u8]) {
@@ -83,6 +84,30 @@ pub fn certificate(bytes: &[u8]) {
     }
 }
 
+/// Certificates, one behind the other, as a path and as what a service shows of it: a path that is judged good has nothing
+/// against it when its way is looked for either, within the limit.
+pub fn path(bytes: &[u8]) {
+    const NOW: EpochMillis = EpochMillis::from_seconds(1_795_824_000);
+    let mut path = heapless::Vec::<&[u8], 12>::new();
+    let Ok(mut reader) = SliceReader::new(bytes) else { return };
+    while let Ok(member) = reader.tlv_bytes() {
+        if path.push(member).is_err() {
+            return;
+        }
+    }
+    let Some((root, sent)) = path.split_last() else { return };
+    let reason = x509::path::explain(sent, &[root], NOW);
+    if x509::path::judge(&path, NOW).is_ok() {
+        assert!(path.len() <= x509::path::INTERMEDIATES_MAX + 2);
+        assert_eq!(reason, None);
+    }
+    if x509::path::check_roots(&path, NOW).is_ok() {
+        assert!(
+            path.iter().all(|root| x509::Certificate::decode(root).is_ok_and(|root| root.is_authority()))
+        );
+    }
+}
+
 /// A token that was accepted lives, and no longer than it may. The key is the one that the seeds are signed with.
 pub fn token(bytes: &[u8]) {
     const SEEDS_KEY: [u8; key::PUBLIC_KEY_BYTES] = [
@@ -105,7 +130,7 @@ pub fn token(bytes: &[u8]) {
 pub type Target = fn(&[u8]);
 
 /// Every body by its name, as the fuzz targets and the folders of their seeds are called.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("batch", batch),
     ("hello", hello),
     ("state", state),
@@ -115,6 +140,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("topic", topic),
     ("csr", csr),
     ("certificate", certificate),
+    ("path", path),
     ("token", token),
     ("envelope", envelope),
     ("document", document),

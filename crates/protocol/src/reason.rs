@@ -51,6 +51,15 @@ named! {
         TlsIssuerNotCa = "tls_issuer_not_ca", "the service's certificate was issued by one that is no authority";
         TlsSelfSigned = "tls_self_signed", "the service's certificate is self-signed or an authority's own";
         TlsSignature = "tls_signature", "a signature in the service's certificate chain is wrong";
+        TlsMalformed = "tls_malformed", "a certificate of the service is not the DER that RFC 5280 wants";
+        TlsCertificateVersion = "tls_certificate_version", "a certificate of the service is of another version than 3";
+        TlsCriticalExtension = "tls_critical_extension", "a certificate of the service has a critical extension that devices do not know";
+        TlsNameConstraints = "tls_name_constraints", "a certificate on the service's path has name constraints, which devices do not take";
+        TlsIssuerUsage = "tls_issuer_usage", "an issuer on the service's path may not sign certificates of TLS servers";
+        TlsPathLength = "tls_path_length", "the service's path has more authorities than one of them allows";
+        TlsChainTooLong = "tls_chain_too_long", "the service's certificates are more than a device takes: 6 between server and root, 4096 bytes in all";
+        TlsRootEnded = "tls_root_ended", "the root that vouches for the service has ended";
+        TlsRootNotYetValid = "tls_root_not_yet_valid", "the root that vouches for the service is not yet valid";
         TlsVersionOrCipher = "tls_version_or_cipher", "the service offers no TLS version or cipher suite that is allowed";
         TlsClientRejected = "tls_client_rejected", "the service does not accept this device's certificate";
         TlsCertificate = "tls_certificate", "the service's certificate was refused";
@@ -68,6 +77,16 @@ named! {
         PeerClosed = "peer_closed", "the service closed the connection";
         LinkLost = "link_lost", "the connection broke";
         Requested = "requested", "the device closed the connection on purpose";
+    }
+}
+
+impl Failure {
+    /// Whether it is the date of a certificate that is wrong, or the device's clock.
+    pub const fn is_of_dates(self) -> bool {
+        matches!(
+            self,
+            Self::TlsExpired | Self::TlsNotYetValid | Self::TlsRootEnded | Self::TlsRootNotYetValid
+        )
     }
 }
 

@@ -1,10 +1,13 @@
 //! X.509 as far as a device needs it: requests for certificates (PKCS#10, RFC 2986), written and read, and certificates
-//! (RFC 5280), read. Owns one key type (P-256) and one signature algorithm (ecdsa-with-SHA256); never a private key, and
-//! never decides whether a certificate is trusted. R-TLS-CLIENT, R-ROOTS, R-SECRET-ROTATE.
+//! (RFC 5280), read. Owns one key type (P-256) and one signature algorithm (ecdsa-with-SHA256) for a device's own, and the rule
+//! for a service's path, [`path`]; never a private key, and never verifies what a service shows. R-TLS-CLIENT, R-ROOTS,
+//! R-SECRET-ROTATE.
 
 mod certificate;
 mod csr;
 mod der;
+mod extensions;
+pub mod path;
 
 pub use certificate::Certificate;
 pub use csr::{Csr, encode_csr};

@@ -3,6 +3,7 @@
 
 use crate::tls::SelfSigned;
 use protocol::Failure;
+use protocol::x509::path::PathFault;
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
 use std::io::{self, ErrorKind};
 use tokio_rustls::rustls::{
@@ -112,13 +113,41 @@ fn of_certificate(error: &CertificateError) -> Failure {
         E::BadSignature
         | E::UnsupportedSignatureAlgorithmContext { .. }
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Failure::TlsSignature,
-        E::Other(OtherError(error)) => match error.downcast_ref::<webpki::Error>() {
-            Some(webpki::Error::EndEntityUsedAsCa) => Failure::TlsIssuerNotCa,
-            Some(webpki::Error::CaUsedAsEndEntity) => Failure::TlsSelfSigned,
-            Some(webpki::Error::SignatureAlgorithmMismatch) => Failure::TlsSignature,
-            _ if error.is::<SelfSigned>() => Failure::TlsSelfSigned,
-            _ => Failure::TlsCertificate,
-        },
+        E::Other(OtherError(error)) => {
+            if let Some(fault) = error.downcast_ref::<PathFault>() {
+                Failure::from(*fault)
+            } else if error.is::<SelfSigned>() {
+                Failure::TlsSelfSigned
+            } else {
+                error.downcast_ref::<webpki::Error>().map_or(Failure::TlsCertificate, of_webpki)
+            }
+        }
+        _ => Failure::TlsCertificate,
+    }
+}
+
+/// What webpki says where the rule for paths has no name for it: it stops at what it meets first, the rule at what is nearest
+/// the root.
+fn of_webpki(error: &webpki::Error) -> Failure {
+    use webpki::Error as E;
+    match error {
+        E::EndEntityUsedAsCa => Failure::TlsIssuerNotCa,
+        E::CaUsedAsEndEntity => Failure::TlsSelfSigned,
+        E::SignatureAlgorithmMismatch
+        | E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Failure::TlsSignature,
+        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Failure::TlsUsage,
+        E::MaximumPathDepthExceeded => Failure::TlsChainTooLong,
+        E::PathLenConstraintViolated => Failure::TlsPathLength,
+        E::NameConstraintViolation => Failure::TlsNameConstraints,
+        E::UnsupportedCriticalExtension => Failure::TlsCriticalExtension,
+        E::UnsupportedCertVersion => Failure::TlsCertificateVersion,
+        E::BadDer
+        | E::BadDerTime
+        | E::ExtensionValueInvalid
+        | E::MalformedExtensions
+        | E::TrailingData(_)
+        | E::InvalidCertValidity => Failure::TlsMalformed,
         _ => Failure::TlsCertificate,
     }
 }

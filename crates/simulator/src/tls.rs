@@ -2,19 +2,23 @@
 //! which a server is believed, never a connection. R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT, R-TIME.
 
 use protocol::EpochMillis;
+use protocol::x509::path::{self, PathFault};
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::client::{Resumption, WantsClientCert, WebPkiServerVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::server::VerifierBuilderError;
+use tokio_rustls::rustls::client::{Resumption, WantsClientCert, verify_server_name};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::time_provider::TimeProvider;
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, OtherError, RootCertStore,
-    SignatureScheme, version,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, OtherError, SignatureScheme,
+    version,
 };
 
 /// What a device proves itself with, and whom it believes.
@@ -43,11 +47,11 @@ pub enum CredentialsError {
         /// Which one, from 1.
         number: usize,
         /// Why.
-        error: Error,
+        error: webpki::Error,
     },
     /// There is no root.
     #[error("there is no root certificate: the device could trust no service")]
-    NoRoots(#[from] VerifierBuilderError),
+    NoRoots,
     /// Certificate and key do not go together, or one of them is of a kind that is not supported.
     #[error("the device's certificate and key cannot be used: {0}")]
     Identity(Error),
@@ -137,15 +141,19 @@ fn verifying(
     clock: DeviceClock,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, CredentialsError> {
     let provider = Arc::new(provider());
-    let mut store = RootCertStore::empty();
-    for (number, root) in (1..).zip(roots) {
-        store.add(root).map_err(|error| CredentialsError::Root { number, error })?;
+    if roots.is_empty() {
+        return Err(CredentialsError::NoRoots);
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build()?;
+    let anchored = (1..).zip(roots).map(|(number, root)| {
+        let anchor = webpki::anchor_from_trusted_cert(&root).map(|anchor| anchor.to_owned());
+        Ok((anchor.map_err(|error| CredentialsError::Root { number, error })?, root))
+    });
+    let (anchors, roots) = anchored.collect::<Result<_, CredentialsError>>()?;
+    let verifier = PathVerifier { anchors, roots, algorithms: provider.signature_verification_algorithms };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(clock))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(CredentialsError::Versions)?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(NamingVerifier(verifier))))
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
 fn without_resumption(mut config: ClientConfig) -> ClientConfig {
@@ -158,27 +166,95 @@ fn without_resumption(mut config: ClientConfig) -> ClientConfig {
 #[error("the certificate is self-signed")]
 pub struct SelfSigned;
 
-/// rustls's own verifier, which takes every decision; this one only tells a self-signed certificate from one of an
-/// unknown issuer, because they have different remedies.
+/// Signatures, names and dates are webpki's to verify; every path that it finds has to pass [`path::judge`] too, the rule of
+/// all ports.
 #[derive(Debug)]
-struct NamingVerifier(Arc<WebPkiServerVerifier>);
+struct PathVerifier {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// The certificates of the anchors, in the same order.
+    roots: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for NamingVerifier {
+impl PathVerifier {
+    /// Verifies the path from `leaf` to a root.
+    fn verify_path(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let sent: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
+        path::check_length(sent.iter().map(|der| der.len())).map_err(other)?;
+        let fault = Cell::new(None);
+        let found = webpki::EndEntityCert::try_from(leaf).and_then(|parsed| {
+            let passes = |found: &webpki::VerifiedPath<'_>| {
+                self.judge(leaf, found, now).map_err(|why| {
+                    fault.set(Some(why));
+                    webpki::Error::UnknownIssuer
+                })
+            };
+            let usage = webpki::KeyUsage::server_auth();
+            parsed
+                .verify_for_usage(self.algorithms.all, &self.anchors, others, now, usage, None, Some(&passes))
+                .map(drop)
+        });
+        let Err(error) = found else { return Ok(()) };
+        let roots: Vec<&[u8]> = self.roots.iter().map(AsRef::as_ref).collect();
+        let fault = fault.get().or_else(|| path::explain(&sent, &roots, millis(now)));
+        Err(match (fault, error) {
+            (Some(fault), _) => other(fault),
+            (None, webpki::Error::UnknownIssuer) if is_self_issued(leaf) => other(SelfSigned),
+            (None, webpki::Error::UnknownIssuer) => CertificateError::UnknownIssuer.into(),
+            (None, webpki::Error::CertExpired { .. }) => CertificateError::Expired.into(),
+            (None, webpki::Error::CertNotValidYet { .. }) => CertificateError::NotValidYet.into(),
+            (None, webpki::Error::InvalidSignatureForPublicKey) => CertificateError::BadSignature.into(),
+            (None, error) => other(error),
+        })
+    }
+
+    /// What the rule says of a path that webpki has verified; of several roots with one name and key, one has to pass.
+    fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        found: &webpki::VerifiedPath<'_>,
+        now: UnixTime,
+    ) -> Result<(), PathFault> {
+        let between: Vec<CertificateDer<'_>> =
+            found.intermediate_certificates().map(|certificate| certificate.der()).collect();
+        let below: Vec<&[u8]> = std::iter::once(leaf).chain(&between).map(AsRef::as_ref).collect();
+        let mut verdict = Err(PathFault::IssuerName);
+        for (_, root) in self.anchors.iter().zip(&self.roots).filter(|(anchor, _)| *anchor == found.anchor())
+        {
+            verdict = path::judge(&[&below[..], &[root]].concat(), millis(now));
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict
+    }
+}
+
+fn millis(time: UnixTime) -> EpochMillis {
+    EpochMillis::from_seconds(time.as_secs())
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    CertificateError::Other(OtherError(Arc::new(error))).into()
+}
+
+impl ServerCertVerifier for PathVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verdict = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verdict {
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_issued(end_entity) => {
-                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
-            }
-            other => other,
-        }
+        self.verify_path(end_entity, intermediates, now)?;
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -187,7 +263,7 @@ impl ServerCertVerifier for NamingVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -196,11 +272,11 @@ impl ServerCertVerifier for NamingVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -129,6 +129,15 @@ const fn refuses_a_peer(failure: Failure) -> bool {
         | Failure::TlsIssuerNotCa
         | Failure::TlsSelfSigned
         | Failure::TlsSignature
+        | Failure::TlsMalformed
+        | Failure::TlsCertificateVersion
+        | Failure::TlsCriticalExtension
+        | Failure::TlsNameConstraints
+        | Failure::TlsIssuerUsage
+        | Failure::TlsPathLength
+        | Failure::TlsChainTooLong
+        | Failure::TlsRootEnded
+        | Failure::TlsRootNotYetValid
         | Failure::TlsVersionOrCipher
         | Failure::TlsClientRejected
         | Failure::TlsCertificate

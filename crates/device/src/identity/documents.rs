@@ -13,6 +13,7 @@ use protocol::document::{
 };
 use protocol::signed::{Document, Envelope, Verified};
 use protocol::x509::Certificate;
+use protocol::x509::path::check_roots;
 use protocol::{Channel, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
 
 /// Room for a list of roots while it is written.
@@ -129,7 +130,7 @@ impl Identity {
         if self.record.roots_trial.is_some() {
             return Err(Refusal::Unexpected);
         }
-        check_roots(&list.roots.0, time)?;
+        check_roots(&list.roots.0, time).map_err(|_| Refusal::Certificate)?;
         let mut buffer = [0; SCRATCH];
         let place = Key::Roots(self.record.roots.other());
         record::store_certificates(platform, place, &list.roots, &mut buffer)
@@ -245,14 +246,6 @@ const fn alone(audience: &Audience) -> Result<(), Refusal> {
         Audience::Device(_) => Ok(()),
         Audience::Group(_) | Audience::All => Err(Refusal::Audience),
     }
-}
-
-/// A list of roots is one that could vouch for a service now.
-pub(crate) fn check_roots(roots: &[&[u8]], time: EpochMillis) -> Result<(), Refusal> {
-    let usable = |root: &&[u8]| {
-        Certificate::decode(root).is_ok_and(|root| root.is_authority() && time < root.not_after())
-    };
-    if !roots.is_empty() && roots.iter().all(usable) { Ok(()) } else { Err(Refusal::Certificate) }
 }
 
 fn decode(der: &[u8]) -> Result<Certificate<'_>, Refusal> {

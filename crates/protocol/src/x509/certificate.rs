@@ -3,32 +3,19 @@
 
 use super::X509Error;
 use super::der::{COMMON_NAME, inside, next_tag, read_key, read_signature, read_signature_algorithm, whole};
+use super::extensions::{DIGITAL_SIGNATURE, Extensions, KEY_CERT_SIGN, Purposes};
 use crate::document::CERTIFICATE_BYTES_MAX;
 use crate::key::sha256;
 use crate::{EpochMillis, PublicKey, Signature};
 use core::fmt;
-use der::asn1::{
-    BitStringRef, GeneralizedTime, OctetStringRef, PrintableStringRef, UintRef, UtcTime, Utf8StringRef,
-};
-use der::{Decode, Reader, SliceReader, Tag, TagNumber};
+use der::asn1::{GeneralizedTime, PrintableStringRef, UintRef, UtcTime, Utf8StringRef};
+use der::{Decode, Reader, SliceReader, Tag};
 
 /// Version 3, which is written as 2, in its `[0]`.
-const VERSION_3: [u8; 5] = [0xa0, 0x03, 0x02, 0x01, 0x02];
+pub(super) const VERSION_3: [u8; 5] = [0xa0, 0x03, 0x02, 0x01, 0x02];
 
 /// From this year on dates are written as `GeneralizedTime` and not before (RFC 5280, section 4.1.2.5).
 const FIRST_GENERALIZED_YEAR: u16 = 2050;
-
-/// The object identifier id-kp-clientAuth, 1.3.6.1.5.5.7.3.2, with its tag.
-const CLIENT_AUTH: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
-
-/// Bits of `KeyUsage` (RFC 5280, section 4.2.1.3) in its first byte.
-const DIGITAL_SIGNATURE: u8 = 0x80;
-const KEY_CERT_SIGN: u8 = 0x04;
-
-/// The extensions that are read, each a bit in the set of those seen. Others are passed over where they are not critical.
-const BASIC_CONSTRAINTS: ([u8; 5], u8) = ([0x06, 0x03, 0x55, 0x1d, 0x13], 1);
-const KEY_USAGE: ([u8; 5], u8) = ([0x06, 0x03, 0x55, 0x1d, 0x0f], 2);
-const EXTENDED_KEY_USAGE: ([u8; 5], u8) = ([0x06, 0x03, 0x55, 0x1d, 0x25], 4);
 
 /// An X.509 certificate of version 3 with a key on P-256, signed with ecdsa-with-SHA256. Nothing is verified yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,18 +28,8 @@ pub struct Certificate<'b> {
     not_before: EpochMillis,
     not_after: EpochMillis,
     key: PublicKey,
-    uses: Uses,
+    uses: Extensions,
     signature: Signature,
-}
-
-/// What the extensions say.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Uses {
-    authority: bool,
-    path_len: Option<u8>,
-    client_auth: bool,
-    /// The first byte of `KeyUsage`; `None` where there is none, which restricts nothing.
-    key_usage: Option<u8>,
 }
 
 impl<'b> Certificate<'b> {
@@ -89,12 +66,10 @@ impl<'b> Certificate<'b> {
         common_name(issuer)?;
         let common_name = common_name(subject)?;
         let key = read_key(fields)?;
-        // The unique identifiers, [1] and [2], are no longer written by anybody (RFC 5280, section 4.1.2.8).
-        let extensions = Tag::ContextSpecific { constructed: true, number: TagNumber(3) };
-        let uses = match next_tag(fields)? {
-            None => Uses::default(),
-            Some(_) => inside(fields, extensions, |explicit| inside(explicit, Tag::Sequence, Uses::read))?,
-        };
+        let uses = Extensions::read_optional(fields)?;
+        if uses.not_applied {
+            return Err(X509Error::Extension);
+        }
         Ok(Self { tbs, serial, issuer, subject, common_name, not_before, not_after, key, uses, signature })
     }
 
@@ -146,7 +121,8 @@ impl<'b> Certificate<'b> {
     /// True where it may authenticate a TLS client: `ExtendedKeyUsage` names clientAuth, and `KeyUsage`, where there is
     /// one, digitalSignature.
     pub const fn for_client_auth(&self) -> bool {
-        self.uses.client_auth && self.uses.allows(DIGITAL_SIGNATURE)
+        matches!(self.uses.purposes, Some(Purposes { client_auth: true, .. }))
+            && self.uses.allows(DIGITAL_SIGNATURE)
     }
 
     /// True where it was signed with `key`.
@@ -162,88 +138,7 @@ impl fmt::Debug for Certificate<'_> {
     }
 }
 
-impl Uses {
-    const fn allows(self, usage: u8) -> bool {
-        match self.key_usage {
-            Some(bits) => bits & usage != 0,
-            None => true,
-        }
-    }
-
-    fn read(extensions: &mut SliceReader<'_>) -> Result<Self, X509Error> {
-        let (mut uses, mut seen) = (Self::default(), 0);
-        loop {
-            inside(extensions, Tag::Sequence, |extension| uses.read_one(extension, &mut seen))?;
-            if extensions.is_finished() {
-                return Ok(uses);
-            }
-        }
-    }
-
-    fn read_one(&mut self, extension: &mut SliceReader<'_>, seen: &mut u8) -> Result<(), X509Error> {
-        let name = extension.tlv_bytes()?;
-        let critical = next_tag(extension)? == Some(Tag::Boolean);
-        // In DER the default, false, is not written.
-        if critical && !bool::decode(extension)? {
-            return Err(X509Error::Malformed);
-        }
-        let value = <&OctetStringRef>::decode(extension)?.as_bytes();
-        let bit = if name == BASIC_CONSTRAINTS.0 {
-            whole(value, |reader| inside(reader, Tag::Sequence, |fields| self.read_constraints(fields)))?;
-            BASIC_CONSTRAINTS.1
-        } else if name == KEY_USAGE.0 {
-            self.key_usage = Some(read_key_usage(value)?);
-            KEY_USAGE.1
-        } else if name == EXTENDED_KEY_USAGE.0 {
-            self.client_auth = whole(value, |reader| inside(reader, Tag::Sequence, names_client_auth))?;
-            EXTENDED_KEY_USAGE.1
-        } else if critical {
-            return Err(X509Error::Extension);
-        } else {
-            return Ok(());
-        };
-        if *seen & bit != 0 {
-            return Err(X509Error::DuplicateExtension);
-        }
-        *seen |= bit;
-        Ok(())
-    }
-
-    fn read_constraints(&mut self, fields: &mut SliceReader<'_>) -> Result<(), X509Error> {
-        if next_tag(fields)? == Some(Tag::Boolean) {
-            self.authority = bool::decode(fields)?;
-            if !self.authority {
-                return Err(X509Error::Malformed);
-            }
-        }
-        if next_tag(fields)?.is_some() {
-            // A path length is an authority's only.
-            let path_len = u8::decode(fields)?;
-            self.path_len = if self.authority { Some(path_len) } else { return Err(X509Error::Malformed) };
-        }
-        Ok(())
-    }
-}
-
-fn read_key_usage(value: &[u8]) -> Result<u8, X509Error> {
-    let bits = whole(value, |reader| Ok(BitStringRef::decode(reader)?))?;
-    bits.raw_bytes().first().copied().ok_or(X509Error::Malformed)
-}
-
-fn names_client_auth(uses: &mut SliceReader<'_>) -> Result<bool, X509Error> {
-    let mut found = false;
-    loop {
-        if next_tag(uses)? != Some(Tag::ObjectIdentifier) {
-            return Err(X509Error::Malformed);
-        }
-        found |= uses.tlv_bytes()? == CLIENT_AUTH;
-        if uses.is_finished() {
-            return Ok(found);
-        }
-    }
-}
-
-fn read_time(reader: &mut SliceReader<'_>) -> Result<EpochMillis, X509Error> {
+pub(super) fn read_time(reader: &mut SliceReader<'_>) -> Result<EpochMillis, X509Error> {
     let date = match next_tag(reader)? {
         Some(Tag::UtcTime) => UtcTime::decode(reader).map_err(|_| X509Error::Dates)?.to_date_time(),
         Some(Tag::GeneralizedTime) => {

@@ -1,5 +1,6 @@
 extern crate std;
 use super::super::der::ECDSA_WITH_SHA256;
+use super::super::extensions::{BASIC_CONSTRAINTS, CLIENT_AUTH, EXTENDED_KEY_USAGE, KEY_USAGE};
 use super::super::tests::{
     EC_ON_P256, EC_ON_P384, ECDSA_WITH_SHA384, RSA, TestKey, key_info, name, signature_field, tlv, turned,
 };
