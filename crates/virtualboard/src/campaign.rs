@@ -174,6 +174,7 @@ pub fn run(
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let report = Mutex::new(Report::default());
     let work = |board: usize| -> Result<(), BoardError> {
+        let _others = Stops(&stop);
         let path = means.folder.join(format!("board-{board}.bin"));
         let setup = Setup { extra: means.extra.clone(), ..Setup::new(&means.bootloader, &path) };
         let mut bench = Bench::start(&setup, means.programs.clone(), means.patience)?;
@@ -196,7 +197,7 @@ pub fn run(
                     let scenario = scenario.log.name.clone();
                     report.failures.push(Failure { cut: cut.clone(), scenario, brick, lines, kept });
                     if report.failures.len() >= FAILURES_MAX {
-                        stop.store(true, Ordering::Relaxed);
+                        break;
                     }
                 }
             }
@@ -218,6 +219,15 @@ pub fn run(
     let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     report.took = started.elapsed();
     Ok(report)
+}
+
+/// Whose work ends, for want of cuts or by a fault, ends the others' too.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// More than these tell nothing new.
