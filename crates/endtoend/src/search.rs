@@ -6,11 +6,13 @@
 
 use aho_corasick::AhoCorasick;
 use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 /// Bytes of a private key.
 pub const SCALAR_BYTES: usize = 32;
@@ -90,38 +92,16 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// The whole memory of a running child, which is what a core dump would hold and more: code and shared libraries too. The
-/// system lets a parent read it, and root.
-pub fn memory(pid: u32) -> Vec<u8> {
-    for _ in 0..MEMORY_TRIES {
-        match memory_once(pid) {
-            Ok(memory) => return memory,
-            Err(Unread { mapping, error }) => {
-                let still_there = maps(pid).lines().any(|line| line == mapping);
-                assert!(!still_there, "{mapping} cannot be read: {error}");
-            }
-        }
-    }
-    panic!("the memory of {pid} changed under each of {MEMORY_TRIES} readings");
-}
-
-/// A thread of the process that ends takes its stack with it: what was listed a moment ago is no longer there to be read,
-/// and the reading begins again.
-const MEMORY_TRIES: usize = 50;
-
-struct Unread {
-    mapping: String,
-    error: io::Error,
-}
-
-fn maps(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/maps")).expect("the map of a child's memory")
-}
-
-fn memory_once(pid: u32) -> Result<Vec<u8>, Unread> {
+/// The whole memory of a child, which is what a core dump would hold and more: code and shared libraries too. The child
+/// stands still meanwhile, so that nothing which was listed goes before it is read. The system lets a parent read it, and
+/// root.
+pub fn memory(child: &Child) -> Vec<u8> {
+    let _stopped = Stopped::new(child);
+    let pid = child.id();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the map of a child's memory");
     let file = File::open(format!("/proc/{pid}/mem")).expect("the memory of a child");
     let mut memory = Vec::new();
-    for line in maps(pid).lines() {
+    for line in maps.lines() {
         let mut fields = line.split_whitespace();
         let (range, rights) = (fields.next().expect("a range"), fields.next().expect("rights"));
         // The kernel's own pages cannot be read, nor can they hold anything of the program.
@@ -133,9 +113,45 @@ fn memory_once(pid: u32) -> Result<Vec<u8>, Unread> {
         let start = memory.len();
         memory.resize(start + (to - from) as usize, 0);
         let read = file.read_exact_at(&mut memory[start..], from);
-        read.map_err(|error| Unread { mapping: line.to_owned(), error })?;
+        read.unwrap_or_else(|error| panic!("{line} cannot be read: {error}"));
     }
-    Ok(memory)
+    memory
+}
+
+/// How long a busy machine may take to stop a process.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A child none of whose threads runs; it goes on when this is dropped.
+struct Stopped<'a>(&'a Child);
+
+impl<'a> Stopped<'a> {
+    fn new(child: &'a Child) -> Self {
+        kill_process(Pid::from_child(child), Signal::STOP).expect("a child that is there");
+        let stopped = Self(child);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while !stands_still(child.id()) {
+            assert!(Instant::now() < deadline, "{} does not stop: has it ended?", child.id());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stopped
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _ended = kill_process(Pid::from_child(self.0), Signal::CONT);
+    }
+}
+
+/// True where every thread of the process is stopped. Signals reach threads one by one.
+fn stands_still(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the threads of a child");
+    threads.flatten().all(|thread| {
+        // A thread that has just ended has no status.
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.lines().all(|line| !line.starts_with("State:") || line.starts_with("State:\tT"))
+    })
 }
 
 fn forms(key: &[u8; SCALAR_BYTES]) -> Vec<(&'static str, Vec<u8>)> {
@@ -178,6 +194,8 @@ mod tests {
     use super::*;
     use p256::SecretKey;
     use p256::pkcs8::{EncodePrivateKey, LineEnding};
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
 
     fn key(seed: u64) -> SecretKey {
         let mut bytes = [0; SCALAR_BYTES];
@@ -224,29 +242,65 @@ mod tests {
         }
     }
 
+    /// Holds the bytes that it is given, in a process whose other threads take memory and give it back all the time.
+    const HOLDER: &str = "
+import mmap, sys, threading
+held = sys.stdin.buffer.read(32)
+def churn():
+    while True:
+        with mmap.mmap(-1, 1 << 20) as memory:
+            memory[0] = 1
+for _ in range(int(sys.argv[1])):
+    threading.Thread(target=churn, daemon=True).start()
+print('ready', flush=True)
+sys.stdin.buffer.read()
+";
+
+    /// A holder that ends with the test.
+    struct Holder(Child);
+
+    impl Holder {
+        fn new(held: &Secret, threads: u32) -> Self {
+            let mut python = Command::new("python3");
+            python
+                .args(["-I", "-S", "-c", HOLDER, &threads.to_string()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut holder = Self(python.spawn().expect("python3 is missing: apt-get install python3"));
+            holder.0.stdin.as_mut().unwrap().write_all(&held.scalar).unwrap();
+            holder.0.stdin.as_mut().unwrap().flush().unwrap();
+            let mut ready = [0; 6];
+            holder.0.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+            assert_eq!(&ready, b"ready\n");
+            holder
+        }
+    }
+
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            let _ended = self.0.kill();
+            let _reaped = self.0.wait();
+        }
+    }
+
     #[test]
-    fn a_key_in_this_process_is_found_in_its_memory_and_one_that_was_never_there_is_not() {
-        // Its value is made before the search has one of its own.
-        let memory = memory(std::process::id());
-        assert!(memory.len() > 1 << 20);
-        let kept = std::hint::black_box(secret(1007));
-        let seen = super::memory(std::process::id());
-        assert!(Search::new([&kept]).find(&seen).contains("key 1007 in raw form"));
+    fn a_key_in_a_process_is_found_in_its_memory_and_one_that_was_never_there_is_not() {
+        let holder = Holder::new(&secret(1007), 0);
+        let memory = memory(&holder.0);
+        assert!(Search::new([&secret(1007)]).find(&memory).contains("key 1007 in raw form"));
         assert!(Search::new([&secret(1008)]).find(&memory).is_empty());
     }
 
     #[test]
-    fn a_process_whose_threads_come_and_go_is_read_all_the_same() {
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    std::thread::spawn(|| std::hint::black_box([0_u8; 4096])).join().expect("a short thread");
-                }
-            });
-            let readings: Vec<usize> = (0..20).map(|_| memory(std::process::id()).len()).collect();
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert!(readings.iter().all(|bytes| *bytes > 1 << 20), "{readings:?}");
-        });
+    fn a_process_whose_memory_comes_and_goes_is_read_all_the_same_and_runs_on_afterwards() {
+        let holder = Holder::new(&secret(1009), 2);
+        let readings = [(); 20].map(|()| memory(&holder.0));
+        let last = readings.last().unwrap();
+        assert!(!Search::new([&secret(1009)]).find(last).is_empty());
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while stands_still(holder.0.id()) {
+            assert!(Instant::now() < deadline, "it was left stopped");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

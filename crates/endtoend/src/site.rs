@@ -192,6 +192,11 @@ impl Program {
         self.child.id()
     }
 
+    /// The same, for what only a parent may do.
+    pub fn child(&self) -> &Child {
+        &self.child
+    }
+
     /// What it and those before it under its name have written to the standard output.
     pub fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap_or_default()

@@ -38,7 +38,7 @@ async fn provision(site: &Site, words: &str) -> Vec<u8> {
     to.write_all(&[b'\n'; PIPE_BYTES]).expect("room in a pipe");
     let mut program = site.start_sensorctl_into("provision", words, to.into());
     program.until_said(": provisioned", 2).await;
-    let held = memory(program.pid());
+    let held = memory(program.child());
     let mut filling = [0; PIPE_BYTES];
     from.read_exact(&mut filling).expect("what the pipe was filled with");
     let ended = program.ended().await;
@@ -121,7 +121,7 @@ async fn one_command_provisions_two_blank_devices_and_their_keys_are_nowhere_but
     println!("both are provisioned");
     let ids = until_in_service(&mut devices, &mut operator).await;
     println!("both have replaced the factory's identity");
-    let registrar = memory(renew.pid());
+    let registrar = memory(renew.child());
 
     let (all, sealed) = secrets(&site, &ids);
     let folders = [site.folder(), broker.folder()];

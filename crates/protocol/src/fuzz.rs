@@ -2,6 +2,7 @@
 //! Each panics where a promise of a decoder is broken.
 
 mod configuration;
+mod faults;
 mod log;
 mod signed;
 mod suit;

@@ -10,6 +10,7 @@ use crate::{BoardError, Tear};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -101,12 +102,32 @@ pub fn plan(scenarios: &[Scenario], phases: &[String], count: Option<usize>, see
 /// Counts of a phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Power cuts, those in a recovery included.
-    pub cuts: u64,
-    /// States that the board came back from as it must.
+    /// Boards that came back as they must after their power was cut.
     pub recovered: u64,
-    /// States that it did not come back from.
+    /// Boards that did not come back.
     pub bricked: u64,
+    /// Those of both that were cut a second time, within their recovery.
+    pub again: u64,
+}
+
+impl Count {
+    /// Boards whose power was cut.
+    pub fn boards(&self) -> u64 {
+        self.recovered + self.bricked
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { recovered, bricked, again } = self;
+        let boards = self.boards();
+        write!(f, "{boards} boards cut, {recovered} recovered, {bricked} bricked; ")?;
+        write!(
+            f,
+            "{again} of them were cut a second time as they recovered, which makes {} cuts",
+            boards + again
+        )
+    }
 }
 
 /// A board that did not come back.
@@ -139,9 +160,9 @@ impl Report {
     /// All phases together.
     pub fn total(&self) -> Count {
         self.phases.values().fold(Count::default(), |sum, count| Count {
-            cuts: sum.cuts + count.cuts,
             recovered: sum.recovered + count.recovered,
             bricked: sum.bricked + count.bricked,
+            again: sum.again + count.again,
         })
     }
 }
@@ -174,6 +195,7 @@ pub fn run(
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let report = Mutex::new(Report::default());
     let work = |board: usize| -> Result<(), BoardError> {
+        let _others = Stops(&stop);
         let path = means.folder.join(format!("board-{board}.bin"));
         let setup = Setup { extra: means.extra.clone(), ..Setup::new(&means.bootloader, &path) };
         let mut bench = Bench::start(&setup, means.programs.clone(), means.patience)?;
@@ -186,7 +208,7 @@ pub fn run(
             let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let phase = (scenario.log.name.clone(), scenario.log.phase(cut.operation).to_owned());
             let count = report.phases.entry(phase).or_default();
-            count.cuts += 1 + u64::from(twice);
+            count.again += u64::from(twice);
             match verdict {
                 Ok(_) => count.recovered += 1,
                 Err((brick, lines)) => {
@@ -196,7 +218,7 @@ pub fn run(
                     let scenario = scenario.log.name.clone();
                     report.failures.push(Failure { cut: cut.clone(), scenario, brick, lines, kept });
                     if report.failures.len() >= FAILURES_MAX {
-                        stop.store(true, Ordering::Relaxed);
+                        break;
                     }
                 }
             }
@@ -218,6 +240,15 @@ pub fn run(
     let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     report.took = started.elapsed();
     Ok(report)
+}
+
+/// Whose work ends, for want of cuts or by a fault, ends the others' too.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// More than these tell nothing new.
@@ -259,6 +290,21 @@ mod tests {
             .collect();
         log.name_phases(&["swap"]);
         Scenario::from_log(log)
+    }
+
+    #[test]
+    fn the_sums_of_a_campaign_add_up_for_a_reader() {
+        let count = |recovered, bricked, again| Count { recovered, bricked, again };
+        let report = Report {
+            phases: [("swap", count(30, 0, 4)), ("mark", count(9, 1, 0))]
+                .map(|(phase, count)| (("24 kB".to_owned(), phase.to_owned()), count))
+                .into(),
+            ..Report::default()
+        };
+        assert_eq!(
+            report.total().to_string(),
+            "40 boards cut, 39 recovered, 1 bricked; 4 of them were cut a second time as they recovered, which makes 44 cuts"
+        );
     }
 
     #[test]

@@ -2,20 +2,19 @@
 //! sees that it comes back each time. Owns what a person sees of it; the work is the crate `virtualboard`'s.
 
 use crate::process::{self, is_installed};
-use crate::suite::zephyr_base;
+use crate::zephyr::{self, zephyr_base};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
-use virtualboard::campaign::{self, Cut, Means, Report};
+use virtualboard::campaign::{self, Count, Cut, Means, Report};
 use virtualboard::scenario::{self, SIZES, Scenario};
 use virtualboard::{Builds, OperationLog, Program, Tear};
 
 /// The power cuts' options.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Power cuts to make; one in ten is followed by another in the recovery, which is counted too
+    /// Boards to cut the power of; one in ten is cut a second time as it recovers
     #[arg(long, default_value_t = 10_000)]
     count: usize,
     /// Each operation once whole and once torn, those of short phases torn eight times more, in place of --count
@@ -93,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let cuts = plan(arguments, &scenarios);
     ensure!(!cuts.is_empty(), "nothing was recorded that could be cut");
     println!(
-        "{} runs with {operations} flash operations, {} cuts, seed {}",
+        "{} runs with {operations} flash operations, {} boards to cut, seed {}",
         scenarios.len(),
         cuts.len(),
         arguments.seed
@@ -111,12 +110,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let style = "{bar:40} {pos}/{len} {msg} [{elapsed_precise}, {eta} to go]";
     let bar = ProgressBar::new(cuts.len() as u64).with_style(ProgressStyle::with_template(style)?);
     let report = campaign::run(&means, &scenarios, &cuts, &|count| {
-        let done = count.recovered + count.bricked;
+        let done = count.boards();
         bar.set_position(done);
         bar.set_message(format!("{} bricked", count.bricked));
         // Where nobody watches, a line now and then goes to the log.
         if bar.is_hidden() && done.is_multiple_of(LINE_EVERY) {
-            println!("{done} of {} cuts, {} bricked", cuts.len(), count.bricked);
+            println!("{done} of {} boards cut, {} bricked", cuts.len(), count.bricked);
         }
     })?;
     bar.finish_and_clear();
@@ -175,19 +174,11 @@ pub fn builds(folder: Option<&Path>) -> Result<Builds> {
              ~/zephyrproject has none (docs/firmware.md)"
         );
     };
-    ensure!(
-        is_installed("west"),
-        "the board is not built, and there is no west to build it: pip install west"
-    );
-    if !is_installed("arm-none-eabi-gcc") && std::env::var_os("ZEPHYR_TOOLCHAIN_VARIANT").is_none() {
-        bail!("the board is not built, and there is no compiler for it: apt-get install gcc-arm-none-eabi");
-    }
+    zephyr::needs_for_board()?;
     eprintln!("building MCUboot and the test image (a minute the first time) ...");
-    let mut west = Command::new("west");
+    let mut west = process::outside_cargo("west");
     west.current_dir(&base).env("ZEPHYR_BASE", &base);
-    if std::env::var_os("ZEPHYR_TOOLCHAIN_VARIANT").is_none() {
-        west.env("ZEPHYR_TOOLCHAIN_VARIANT", "gnuarmemb").env("GNUARMEMB_TOOLCHAIN_PATH", "/usr");
-    }
+    zephyr::environment(&mut west, "gnuarmemb");
     builds.build(west, &process::root())?;
     Ok(builds)
 }
@@ -223,19 +214,17 @@ fn recorded(arguments: &Arguments) -> Result<Vec<Scenario>> {
 }
 
 fn print(report: &Report) {
-    println!("\n| run | phase | cuts | recovered | bricked |");
-    println!("|---|---|---:|---:|---:|");
+    println!("\n| run | phase | boards cut | recovered | bricked | cut again |");
+    println!("|---|---|---:|---:|---:|---:|");
     for ((run, phase), count) in &report.phases {
-        println!("| {run} | {phase} | {} | {} | {} |", count.cuts, count.recovered, count.bricked);
+        let Count { recovered, bricked, again } = count;
+        println!("| {run} | {phase} | {} | {recovered} | {bricked} | {again} |", count.boards());
     }
     let total = report.total();
     let seconds = report.took.as_secs_f64();
     println!(
-        "\n{} cuts, {} recovered, {} bricked, {seconds:.0} seconds ({:.3} s for each)",
-        total.cuts,
-        total.recovered,
-        total.bricked,
-        seconds / total.cuts.max(1) as f64
+        "\n{total}\n{seconds:.0} seconds, {:.3} s for each board",
+        seconds / total.boards().max(1) as f64
     );
     for failure in &report.failures {
         let cut = &failure.cut;

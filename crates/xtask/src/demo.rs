@@ -3,6 +3,7 @@
 //! operator's view, each a program of its own, as they would be in the field.
 
 use crate::process::{self, Server};
+use crate::supervise::{self, Ended};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -25,6 +26,9 @@ pub struct Arguments {
     /// Keep keys, configuration, flash and logs in this folder, which must not exist yet
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Run in this folder and leave it: what the demo itself asks for
+    #[arg(long, hide = true, value_name = "DIR")]
+    inside: Option<PathBuf>,
     /// Write the last screen of the live view to this file (.svg or .txt)
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
@@ -59,6 +63,33 @@ const RELEASE_BYTES: usize = 64 * 1024;
 /// Modelled seconds per second: a day passes in a quarter of an hour.
 const SPEED: &str = "100";
 
+/// What is built for it.
+pub const PROGRAMS: [&str; 2] = ["simulator", "sensorctl"];
+
+/// What the folder of a demo is called, before the number of its process.
+const FOLDER: &str = "demo-";
+
+/// Removes what demos have left that were killed with everything that could have done it: their folders hold keys.
+pub fn remove_left_overs() {
+    for entry in std::fs::read_dir(process::target()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            remove(&entry.path());
+        }
+    }
+}
+
+fn remove(folder: &Path) {
+    if folder.exists() && std::fs::remove_dir_all(folder).is_err() {
+        eprintln!("{} could not be removed", folder.display());
+    }
+}
+
+fn own_folder() -> PathBuf {
+    process::target().join(format!("{FOLDER}{}", std::process::id()))
+}
+
 /// A world for one device, in a folder of its own.
 pub struct World {
     folder: PathBuf,
@@ -73,10 +104,7 @@ impl World {
     /// Makes the authority and starts time server and broker.
     pub fn start(programs: &Path, folder: Option<&Path>) -> Result<Self> {
         let keep = folder.is_some();
-        let folder = folder.map_or_else(
-            || process::target().join(format!("demo-{}", std::process::id())),
-            Path::to_path_buf,
-        );
+        let folder = folder.map_or_else(own_folder, Path::to_path_buf);
         if folder.exists() {
             bail!("{} exists already: give another folder, or remove it", folder.display());
         }
@@ -268,17 +296,46 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !self.keep && std::fs::remove_dir_all(&self.folder).is_err() {
-            eprintln!("{} could not be removed", self.folder.display());
+        if !self.keep {
+            remove(&self.folder);
         }
     }
 }
 
-/// Runs the demo.
+/// Runs the demo. Everything happens in a process of its own, so that whatever ends it, by Ctrl-C too, leaves no folder with
+/// keys and no program behind.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    eprintln!("building the device and its tools (about a minute the first time) ...");
-    let programs = process::build(&["simulator", "sensorctl"], false)?;
-    let world = World::start(&programs, arguments.keep.as_deref())?;
+    if let Some(folder) = &arguments.inside {
+        return run_in(folder, arguments);
+    }
+    remove_left_overs();
+    let folder = arguments.keep.clone().unwrap_or_else(own_folder);
+    let mut inside = Command::new("/proc/self/exe");
+    inside.args(std::env::args_os().skip(1)).arg("--inside").arg(&folder);
+    let ended = supervise::run(&mut inside, None);
+    if arguments.keep.is_none() {
+        remove(&folder);
+    }
+    match ended? {
+        Ended::Status(status) if status.success() => Ok(()),
+        // It has said why.
+        Ended::Status(status) => std::process::exit(status.code().unwrap_or(1)),
+        Ended::Signal(signal) => supervise::exit_for(signal),
+        Ended::Late => bail!("the demo did not end in time"),
+    }
+}
+
+fn run_in(folder: &Path, arguments: &Arguments) -> Result<()> {
+    if process::target().join("debug/simulator").exists() {
+        eprintln!("building what has changed of the device and its tools ...");
+    } else {
+        eprintln!(
+            "building the device and its tools from source: some 400 steps, which take six minutes on two cores, \
+             and seconds from then on ..."
+        );
+    }
+    let programs = process::build(&PROGRAMS, false)?;
+    let world = World::start(&programs, Some(folder))?;
     let mut watch = world.watch();
     if !arguments.forever {
         watch.args(["--seconds", &arguments.seconds.to_string()]);

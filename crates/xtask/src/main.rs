@@ -6,10 +6,15 @@ mod cuts;
 mod demo;
 mod fuzz;
 mod process;
+mod python;
 mod record;
 mod size;
+mod steps;
 mod suite;
+mod supervise;
 mod toolchain;
+mod tools;
+mod zephyr;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -37,7 +42,7 @@ enum Task {
     Cuts(cuts::Arguments),
     /// Run the virtual board with every flash operation noted, until the standard input ends: for cuts --log
     Record(record::Arguments),
-    /// Fuzz every parser of outside bytes (needs cargo-fuzz and a nightly compiler)
+    /// Fuzz every parser of outside bytes, or one
     Fuzz(fuzz::Arguments),
 }
 

@@ -6,7 +6,7 @@ use crate::toolchain::Toolchain;
 use anyhow::{Context, Result};
 use object::{Object, ObjectSection, SectionFlags, SectionKind};
 
-/// The processor that the seeds talk of: a Cortex-M4 with FPU.
+/// The processor that is measured on: a Cortex-M4 with FPU, of the class that such sensors have.
 pub const TARGET: &str = "thumbv7em-none-eabihf";
 
 /// What a linked program takes, in bytes.
@@ -84,12 +84,12 @@ pub fn run() -> Result<()> {
     let device = added("device", &[])?;
     println!("device + protocol on {TARGET}, optimised for size, against the same program without them:");
     println!(
-        "  flash {:>7} B   of the 120 kB that the seeds allow for TLS: {:.0} %",
+        "  flash {:>7} B   {:.0} % of 120 kB, the flash that a TLS stack is reckoned to take on such a part",
         device.flash,
         device.flash as f64 / 1_200.0
     );
     println!(
-        "  RAM   {:>7} B   of their 50 kB: {:.0} % (the ring of samples is most of it)",
+        "  RAM   {:>7} B   {:.0} % of 50 kB, the RAM that it is reckoned to take (the ring of samples is most of ours)",
         device.ram,
         device.ram as f64 / 500.0
     );

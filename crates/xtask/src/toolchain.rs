@@ -88,7 +88,7 @@ impl Toolchain {
 
     /// A cargo call with this toolchain.
     pub fn cargo(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(&self.cargo);
+        let mut command = process::outside_cargo(&self.cargo);
         command.args(arguments).envs(self.environment()?);
         Ok(command)
     }

@@ -1,11 +1,12 @@
 //! The fuzzer's seeds for images, blocks and patches.
 
 use super::samples::images::sealed;
-use super::samples::key;
+use super::samples::{key, public};
+use p256::ecdsa::SigningKey;
 use protocol::Uuid;
 use protocol::blocks::{BLOCK_BYTES, BLOCK_MESSAGE_BYTES_MAX, HASH_BYTES, Tree};
 use protocol::fuzz::{BASE_BYTES, base_byte};
-use protocol::image::{Content, Version};
+use protocol::image::{Content, Version, key_hash};
 use protocol::patch::{Encoder, Instruction};
 
 /// Target, name and bytes of each.
@@ -22,6 +23,7 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     seeds.push(("image", "plain", sealed(&content, &key(1))));
     seeds.push(("image", "class-and-counter", sealed(&full, &key(1))));
     seeds.push(("image", "in-a-slot", [&sealed(&full, &key(1))[..], &[0xff; 64]].concat()));
+    seeds.push(("image", "signature", named_as_the_generators(&sealed(&full, &key(1)))));
     seeds.push(("block", "alone", block(100, 0)));
     seeds.push(("block", "last-of-two", block(BLOCK_BYTES + 20, 1)));
     seeds.push(("block", "last-of-seven", block(6 * BLOCK_BYTES + 1, 6)));
@@ -38,6 +40,14 @@ pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ));
     seeds.push(("patch", "new", patch(&base, b"something else altogether", &[(0, 0, 25)])));
     seeds
+}
+
+/// The image with the name of the key that the fuzz target tries: only its signature is still another's.
+fn named_as_the_generators(image: &[u8]) -> Vec<u8> {
+    let one = SigningKey::from_slice(&[&[0; 31][..], &[1]].concat()).expect("a private key");
+    let (own, generators) = (key_hash(&public(&key(1))), key_hash(&public(&one)));
+    let at = image.windows(own.len()).position(|window| *window == own).expect("the key's name");
+    [&image[..at], &generators, &image[at + own.len()..]].concat()
 }
 
 /// Tree hash, size, number and message of a block.
