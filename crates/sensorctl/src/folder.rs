@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Why a folder cannot be written or a file not be read.
 #[derive(Debug)]
@@ -91,6 +93,17 @@ pub fn lock(path: &Path) -> Result<File, FolderError> {
     open().map_err(io_error("lock", path))
 }
 
+/// Waits for its turn to change the file `path`: whoever reads a file, decides and replaces it holds this from before the first to
+/// after the last. It is the lock of the folder that the file is in, and is given back as that of [`lock`] is.
+pub fn turn(path: &Path) -> Result<File, FolderError> {
+    let open = || {
+        let folder = File::open(parent(path))?;
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(folder)
+    };
+    open().map_err(io_error("lock the folder of", path))
+}
+
 /// Mode of a file with a private key.
 const PRIVATE: u32 = 0o600;
 /// Mode of any other file.
@@ -98,8 +111,11 @@ const PUBLIC: u32 = 0o644;
 
 /// Makes the names in the folder of `path` durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
+    File::open(parent(path)).and_then(|folder| folder.sync_all())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -108,12 +124,14 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A hidden name beside `path`, on the same file system.
+/// A hidden name beside `path`, on the same file system, that nobody else has: processes in two containers that share a volume
+/// may have one number.
 fn beside(path: &Path) -> Result<PathBuf, FolderError> {
     let name = path.file_name().ok_or_else(|| FolderError::NoName(path.to_owned()))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    hidden.push(format!(".partial-{}", std::process::id()));
+    let random = RandomState::new().hash_one(SystemTime::now());
+    hidden.push(format!(".partial-{}-{random:016x}", std::process::id()));
     Ok(path.with_file_name(hidden))
 }
 
@@ -134,10 +152,6 @@ impl NewFolder {
         let partial = beside(place)?;
         if let Some(parent) = place.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
-        }
-        if partial.exists() {
-            // Left by a process of the same number that was killed: the name is ours alone.
-            fs::remove_dir_all(&partial).map_err(io_error("remove", &partial))?;
         }
         DirBuilder::new().mode(0o700).create(&partial).map_err(io_error("make", &partial))?;
         Ok(Self { place: place.to_owned(), partial, published: false })
@@ -242,6 +256,22 @@ mod tests {
         assert!(matches!(NewFolder::begin(&place.join("mine")), Err(FolderError::Exists(_))));
         assert_eq!(fs::read_to_string(place.join("mine")).unwrap(), "precious");
         assert_eq!(names(temporary.path()), ["a"]);
+    }
+
+    #[test]
+    fn two_that_write_beside_one_place_never_have_one_name() {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().join("a");
+        // The same process number: as the first process of two containers that share a volume.
+        let (first, second) = (NewFolder::begin(&place).unwrap(), NewFolder::begin(&place).unwrap());
+        first.public("mine", b"first").unwrap();
+        second.public("mine", b"second").unwrap();
+        first.publish().unwrap();
+        assert!(matches!(second.publish(), Err(FolderError::Exists(_))));
+        assert_eq!(fs::read(place.join("mine")).unwrap(), b"first");
+        let path = temporary.path().join("file");
+        let names: std::collections::BTreeSet<_> = (0..100).map(|_| beside(&path).unwrap()).collect();
+        assert_eq!(names.len(), 100);
     }
 
     #[test]
