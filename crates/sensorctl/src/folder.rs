@@ -5,9 +5,10 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use zeroize::Zeroizing;
 
 /// Why a folder cannot be written or a file not be read.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub enum FolderError {
     Exists(PathBuf),
     /// The path names no folder that could be made.
     NoName(PathBuf),
+    /// The file with a private key may be read or written by others than its owner: its mode.
+    Exposed(PathBuf, u32),
     /// The system refused; what was to be done, and where.
     Io {
         /// What was to be done: "read", "write", …
@@ -36,6 +39,12 @@ impl fmt::Display for FolderError {
                 path.display()
             ),
             Self::NoName(path) => write!(f, "{} cannot name a new folder", path.display()),
+            Self::Exposed(path, mode) => write!(
+                f,
+                "{0} holds a private key and others than its owner may use the file (mode {mode:03o}); it was not read: \
+                 `chmod 600 {0}`, and a new key where somebody may have read it",
+                path.display()
+            ),
             Self::Io { verb, path, error } => write!(f, "cannot {verb} {}: {error}", path.display()),
         }
     }
@@ -68,6 +77,26 @@ pub fn read_bytes(path: &Path, max: u32) -> Result<Vec<u8>, FolderError> {
     };
     read().map_err(io_error("read", path))
 }
+
+/// Reads a file with a private key of at most 64 KiB, which nobody but its owner may read or write. The memory that it is in is
+/// wiped when the text is dropped.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FolderError> {
+    let failed = || io_error("read", path);
+    let mut file = File::open(path).map_err(failed())?;
+    let metadata = file.metadata().map_err(failed())?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FolderError::Exposed(path.to_owned(), mode));
+    }
+    // Room for all of it at once: memory that a growing buffer has left behind is not wiped.
+    let mut text = Zeroizing::new(String::with_capacity(PRIVATE_BYTES_MAX + 64));
+    io::Read::read_to_string(&mut io::Read::take(&mut file, PRIVATE_BYTES_MAX as u64), &mut text)
+        .map_err(failed())?;
+    Ok(text)
+}
+
+/// Longest file with a private key: a key with a chain beside it.
+const PRIVATE_BYTES_MAX: usize = 64 << 10;
 
 /// Writes `bytes` to `path` whole or not at all; replaces what is there.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
@@ -213,7 +242,6 @@ fn vacant(place: &Path) -> Result<bool, FolderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn names(path: &Path) -> Vec<String> {
         fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
