@@ -2,6 +2,7 @@
 //! provisioning and enrolment, signed documents, renewal and revocation, firmware, and watching what devices send. The
 //! binary `sensorctl` is a thin face over this library.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "`output` is the one door")]
 
 pub mod authority;
 pub mod cli;

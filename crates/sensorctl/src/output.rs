@@ -1,9 +1,9 @@
-//! The one door to the standard output and the standard error. Owns what happens when nobody reads them any more. R-AVAILABLE
-//! of the operator's side: a command that acts does so to its end, whoever looks on.
+//! The one door to the standard output and the standard error. Owns what happens when nobody reads them any more.
 //!
 //! `sensorctl … | head` closes the output while a command is at work. What it does is the point and what it prints is not, so a
-//! closed output is no error. A command that only shows something may end then ([`shows_only`]). Any other error of the output,
-//! a full disk, is told at the end, when everything is done. What cannot be said on the standard error is not said.
+//! closed output is no error. A command that only shows something, and gives no verdict, may end then ([`shows_only`]). Any other
+//! error of the output, a full disk, is told at the end, when everything is done. What cannot be said on the standard error is not
+//! said.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 static SHOWS_ONLY: AtomicBool = AtomicBool::new(false);
+/// A command that only shows was told that nobody reads.
+static CLOSED: AtomicBool = AtomicBool::new(false);
 /// The first error that is not that the output is closed.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
@@ -24,17 +26,19 @@ pub fn shows_only() {
 pub struct Out;
 
 fn settle(result: io::Result<usize>, all: usize) -> io::Result<usize> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-        Err(error) if SHOWS_ONLY.load(Ordering::Relaxed) => Err(error),
-        Err(error) => {
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                FAILED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            }
-            Ok(all)
-        }
-        written => written,
+    let error = match result {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => error,
+        other => return other,
+    };
+    let closed = error.kind() == io::ErrorKind::BrokenPipe;
+    if SHOWS_ONLY.load(Ordering::Relaxed) {
+        CLOSED.fetch_or(closed, Ordering::Relaxed);
+        return Err(error);
     }
+    if !closed {
+        FAILED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+    Ok(all)
 }
 
 impl Write for Out {
@@ -47,11 +51,23 @@ impl Write for Out {
     }
 }
 
-/// Says that everything is done; gives why something could not be printed, where there is a reason but that nobody reads.
-pub fn finish() -> Option<io::Error> {
-    let flushed = io::stdout().flush();
+/// Why not everything that there was to print has been read or written.
+#[derive(Debug)]
+pub enum Unread {
+    /// A command that only shows has ended before its end: nobody reads. There is no more to say.
+    Closed,
+    /// The output failed, and the command has done its work all the same.
+    Failed(io::Error),
+}
+
+/// To be called when everything is done.
+pub fn finish() -> Result<(), Unread> {
+    let flushed = Out.flush();
+    if CLOSED.load(Ordering::Relaxed) {
+        return Err(Unread::Closed);
+    }
     let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    failed.or_else(|| flushed.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe))
+    failed.map_or(flushed, Err).map_err(Unread::Failed)
 }
 
 /// Writes to the standard error; whether anybody reads it is of no concern.

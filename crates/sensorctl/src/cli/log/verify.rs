@@ -7,6 +7,7 @@ use crate::log::fault::{Fault, What};
 use crate::log::store::{self, StoreError, StoredDelivery};
 use crate::log::verify::{Expected, Finding, Gap, Proof, Report, verify_file};
 use crate::log::{delivery, delivery::Line};
+use crate::output::{self, Out, note};
 use crate::powers;
 use clap::Args;
 use protocol::DeviceId;
@@ -51,7 +52,7 @@ impl Verify {
         for (device, path) in self.logs.find()? {
             let report = examine(&device, &path, &signers, self.authority.as_deref(), self.from, |line| {
                 match self.export {
-                    Some(form) => writeln!(io::stdout(), "{}", form.write(&device, line)),
+                    Some(form) => writeln!(Out, "{}", form.write(&device, line)),
                     None => Ok(()),
                 }
             });
@@ -59,7 +60,7 @@ impl Verify {
                 Ok(report) => report,
                 // The others are verified all the same.
                 Err(error) => {
-                    eprintln!("{device}: {}", error.message);
+                    note!("{device}: {}", error.message);
                     failed.get_or_insert(error);
                     continue;
                 }
@@ -69,7 +70,7 @@ impl Verify {
                 text.push_str("  no acknowledgement beside it: whether its end is there cannot be told\n");
             }
             if self.export.is_some() {
-                eprint!("{text}");
+                output::tell(format_args!("{text}"));
             } else {
                 super::super::say(text.trim_end())?;
             }
