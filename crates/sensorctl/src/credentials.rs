@@ -5,7 +5,7 @@
 //! the end that sentence is the error, and no alert of TLS.
 
 use crate::authority::file;
-use crate::folder;
+use crate::folder::{self, Version};
 use crate::operator::OperatorError;
 use crate::output::note;
 use rustls::client::ResolvesClientCert;
@@ -17,7 +17,6 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use std::fmt;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
@@ -153,12 +152,9 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// What tells that files were replaced: of each of them when it was written, its size and its place on the disk.
-type Stamp = [Option<(i64, i64, u64, u64)>; 2];
-
 /// What was read.
 struct Loaded {
-    stamp: Stamp,
+    versions: [Option<Version>; 2],
     key: Arc<CertifiedKey>,
     life: Life,
     /// Days since 1970 on which the end of the own certificate and of the broker's were told last.
@@ -180,16 +176,13 @@ impl fmt::Debug for Credentials {
     }
 }
 
-fn stamp(own: &Path) -> Stamp {
-    [file::OPERATOR, file::OPERATOR_KEY].map(|name| {
-        let of = std::fs::metadata(own.join(name)).ok()?;
-        Some((of.mtime(), of.mtime_nsec(), of.size(), of.ino()))
-    })
+fn versions(own: &Path) -> [Option<Version>; 2] {
+    [file::OPERATOR, file::OPERATOR_KEY].map(|name| Version::of(&own.join(name)))
 }
 
 fn load(own: &Path, provider: &CryptoProvider) -> Result<Loaded, OperatorError> {
     // Before the files: what is replaced while they are read is read once more.
-    let stamp = stamp(own);
+    let versions = versions(own);
     let path = own.join(file::OPERATOR);
     let unusable = |path: &Path, why: String| OperatorError::Unusable(path.to_owned(), why);
     let chain = certificates(&path)?;
@@ -205,7 +198,7 @@ fn load(own: &Path, provider: &CryptoProvider) -> Result<Loaded, OperatorError> 
         }
         error => unusable(&path, error.to_string()),
     })?;
-    Ok(Loaded { stamp, key: Arc::new(key), life, told: [0; 2] })
+    Ok(Loaded { versions, key: Arc::new(key), life, told: [0; 2] })
 }
 
 impl Credentials {
@@ -232,8 +225,8 @@ impl Credentials {
     /// What is in the files now; what was, where they cannot be used.
     fn refresh(&self) -> MutexGuard<'_, Loaded> {
         let mut loaded = self.loaded();
-        let stamp = stamp(&self.own);
-        if loaded.stamp != stamp {
+        let versions = versions(&self.own);
+        if loaded.versions != versions {
             match load(&self.own, &self.provider) {
                 Ok(new) => {
                     note!(
@@ -244,7 +237,7 @@ impl Credentials {
                 }
                 Err(error) => {
                     note!("{error}; the certificate from before is used until that is mended");
-                    loaded.stamp = stamp;
+                    loaded.versions = versions;
                 }
             }
         }

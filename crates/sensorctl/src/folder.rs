@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use zeroize::Zeroizing;
@@ -93,6 +93,23 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FolderError> {
     io::Read::read_to_string(&mut io::Read::take(&mut file, PRIVATE_BYTES_MAX as u64), &mut text)
         .map_err(failed())?;
     Ok(text)
+}
+
+/// What tells that a file was replaced or changed since it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    written_s: i64,
+    written_ns: i64,
+    bytes: u64,
+    inode: u64,
+}
+
+impl Version {
+    /// Looks at the file; `None` where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let of = fs::metadata(path).ok()?;
+        Some(Self { written_s: of.mtime(), written_ns: of.mtime_nsec(), bytes: of.size(), inode: of.ino() })
+    }
 }
 
 /// Longest file with a private key: a key with a chain beside it.

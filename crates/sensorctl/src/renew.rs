@@ -9,9 +9,8 @@ pub mod run;
 
 use crate::authority::{Authority, AuthorityError, Issued};
 use crate::folder::{self, FolderError, io_error};
-use crate::powers::{self, PowersError};
+use crate::powers::{self, LiveKey, PowersError};
 use crate::registry::{Event, Identity, Registry, RegistryError, Turn};
-use crate::signer::Signer;
 use protocol::document::{Audience, Certificates, IdentityCertificate, KeyUse, RenewalRequest};
 use protocol::signed::Envelope;
 use protocol::x509::{Csr, X509Error};
@@ -127,7 +126,7 @@ pub struct Registrar {
     /// Issues the certificates.
     pub issuer: Authority,
     /// The key of the power over configurations, which certificates are sent with.
-    pub signer: Signer,
+    pub signer: LiveKey,
     /// Who has which identity.
     pub registry: Registry,
     /// Where copies of the certificates are.
@@ -180,7 +179,7 @@ impl Registrar {
         let _ = chain.0.push(der.as_slice());
         let audience = Audience::Device(device.clone());
         let answer = IdentityCertificate { audience, number, identity: new.key.id(), chain };
-        let document = powers::sign(power, &answer).map_err(RenewError::Powers)?;
+        let document = powers::sign(&power.now(), &answer).map_err(RenewError::Powers)?;
         Ok(Granted { document, identity: new, signer, repeated })
     }
 }

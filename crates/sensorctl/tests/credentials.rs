@@ -6,9 +6,7 @@ mod service;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use service::Service;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use service::{Program, Service};
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -147,15 +145,12 @@ fn a_program_that_runs_takes_the_renewed_certificate_at_its_next_connection() {
     let port = service.port.to_string();
     let renew =
         ["renew", "--ca", "ca", "--authority", "powers", "--registry", "registry.jsonl", "--port", &port];
-    let mut child = service.command(&renew).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.by_ref().any(|line| line.contains("ends on")), "it warns");
-    assert!(lines.by_ref().any(|line| line.contains("connected, listening")));
+    let program = Program::start(&mut service.command(&renew));
+    program.says("ends on");
+    program.says("connected, listening");
     service.sensorctl(&["ca", "operator", "--renew", "--ca", "ca"]);
     service.start_broker();
-    assert!(lines.by_ref().any(|line| line.contains("was replaced: it is used from now on")));
-    assert!(lines.by_ref().any(|line| line.contains("connected, listening")));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    lines.for_each(drop);
-    assert!(child.wait().unwrap().success());
+    program.says("was replaced: it is used from now on");
+    program.says("connected, listening");
+    program.end();
 }

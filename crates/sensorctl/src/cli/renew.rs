@@ -4,7 +4,7 @@ use super::Failure;
 use super::shared::{Broker, Trust, block_on};
 use crate::authority::Authority;
 use crate::output::{Out, note};
-use crate::powers;
+use crate::powers::LiveKey;
 use crate::registry::Registry;
 use crate::renew::run::{self, News, RunError};
 use crate::renew::{self, Registrar};
@@ -55,7 +55,7 @@ impl Renew {
         };
         let mut registrar = Registrar {
             issuer: Authority::open(ca).map_err(Failure::error)?,
-            signer: powers::signer(&self.authority, Power::Configuration).map_err(Failure::error)?,
+            signer: LiveKey::open(&self.authority, Power::Configuration).map_err(Failure::error)?,
             registry: Registry::open(&self.registry).map_err(Failure::error)?,
             issued: renew::issued_folder(ca),
             days: self.days,

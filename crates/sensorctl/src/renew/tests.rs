@@ -70,7 +70,7 @@ fn registrar(folder: &Path) -> Registrar {
     let path = |name: &str| folder.join(name);
     Registrar {
         issuer: Authority::open(&path("ca")).unwrap(),
-        signer: powers::signer(&path("powers"), POWERS[1]).unwrap(),
+        signer: LiveKey::open(&path("powers"), POWERS[1]).unwrap(),
         registry: Registry::open(&path("registry.jsonl")).unwrap(),
         issued: issued_folder(&path("ca")),
         days: 9,
@@ -121,7 +121,7 @@ fn a_registered_device_gets_a_certificate_for_its_new_keys_and_is_registered_wit
     let granted = service.decide(&request(&asked(&old.identity), &new, &new.tls)).unwrap();
     assert!(!granted.repeated);
     let envelope = Envelope::decode(&granted.document).unwrap();
-    let answer = envelope.verify::<IdentityCertificate<'_>>(service.registrar.signer.public()).unwrap();
+    let answer = envelope.verify::<IdentityCertificate<'_>>(service.registrar.signer.now().public()).unwrap();
     assert_eq!(answer.audience, Audience::Device("dev-1".parse().unwrap()));
     assert_eq!((answer.number, answer.identity), (5, public(&new.identity).id()));
     let leaf = Certificate::decode(answer.chain.0[0]).unwrap();

@@ -10,7 +10,7 @@ use crate::log::follow::{Collector, News, Options};
 use crate::log::store::Store;
 use crate::operator::now;
 use crate::output::{Out, note};
-use crate::powers;
+use crate::powers::LiveKey;
 use crate::registry::Registry;
 use clap::{Args, ValueEnum};
 use protocol::document::Power;
@@ -70,7 +70,7 @@ enum Format {
 impl Follow {
     pub(super) fn run(self) -> Result<(), Failure> {
         let authority = self.authority.filter(|_| !self.no_acknowledge);
-        let signer = authority.map(|folder| powers::signer(&folder, Power::Configuration));
+        let signer = authority.map(|folder| LiveKey::open(&folder, Power::Configuration));
         let signer = signer.transpose().map_err(Failure::error)?;
         let operator = self.connect.operator("log")?.named(self.client_id);
         if !self.registry.exists() {
