@@ -8,16 +8,19 @@
 pub mod crl;
 mod error;
 pub mod issue;
+pub mod service;
 
 pub use error::AuthorityError;
 pub use issue::Issued;
 
 use crate::folder::{self, NewFolder};
-use crate::signer::{Home, Signer, SignerError};
+use crate::signer::{self, Home, Signer, SignerError};
+use p256::pkcs8::{EncodePrivateKey, LineEnding};
+use protocol::PublicKey;
 use protocol::id::OPERATOR;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -29,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 /// Days for which the root certificate is valid.
 pub const ROOT_DAYS: u32 = 3_650;
@@ -62,8 +66,8 @@ pub mod file {
 
 /// A private key and the certificate for it, both as PEM.
 pub struct Credentials {
-    /// PKCS#8 (RFC 5958).
-    pub key: String,
+    /// PKCS#8 (RFC 5958); wiped from memory with this.
+    pub key: Zeroizing<String>,
     /// Chain with the leaf first, without the root.
     pub chain: String,
 }
@@ -97,10 +101,7 @@ pub fn init(folder: &Path, hosts: &[String], days: u32) -> Result<(), AuthorityE
 /// The same with the authority's key in the place that `home` names.
 pub fn init_in(home: &Home, folder: &Path, hosts: &[String], days: u32) -> Result<(), AuthorityError> {
     check_days(days)?;
-    let names = hosts.iter().map(|host| subject_name(host)).collect::<Result<Vec<_>, _>>()?;
-    if names.is_empty() {
-        return Err(AuthorityError::BadArgument("the broker needs at least one host name".into()));
-    }
+    let names = service::names(hosts)?;
     if folder.join(file::ROOT).exists() || folder.join(file::ROOT_KEY).exists() {
         return Err(AuthorityError::Exists(folder.to_owned()));
     }
@@ -113,21 +114,12 @@ pub fn init_in(home: &Home, folder: &Path, hosts: &[String], days: u32) -> Resul
     let root = params.self_signed(&key).map_err(|error| named(&key, error))?.pem();
     new.public(file::ROOT, root.as_bytes())?;
     let authority = Authority::from_parts(key, root, folder.join(file::ROOT))?;
-    let broker = authority.issue("broker", Use::Server(names), days, now)?;
+    let broker = authority.issue(service::BROKER, Use::Server(names), days, now)?;
     new.private(file::BROKER_KEY, &broker.key)?;
     new.public(file::BROKER, broker.chain.as_bytes())?;
     let operator = authority.issue(OPERATOR, Use::Client, days, now)?;
     new.private(file::OPERATOR_KEY, &operator.key)?;
     new.public(file::OPERATOR, operator.chain.as_bytes())?;
-    Ok(new.publish()?)
-}
-
-/// Issues a client certificate of the authority in `ca` for the operator's program `common_name` into the new folder `out`.
-pub fn issue_operator_in(ca: &Path, common_name: &str, days: u32, out: &Path) -> Result<(), AuthorityError> {
-    let issued = Authority::open(ca)?.issue_client(common_name, days)?;
-    let new = NewFolder::begin(out)?;
-    new.private(file::OPERATOR_KEY, &issued.key)?;
-    new.public(file::OPERATOR, issued.chain.as_bytes())?;
     Ok(new.publish()?)
 }
 
@@ -174,8 +166,22 @@ impl Authority {
         days: u32,
         now: SystemTime,
     ) -> Result<Credentials, AuthorityError> {
+        let key = signer::random_key()?;
+        let public = PublicKey::new(&key.public_key().to_sec1_bytes()).map_err(|_| SignerError::Random)?;
+        let chain = self.certify(&public, name, usage, days, now)?;
+        Ok(Credentials { key: key.to_pkcs8_pem(LineEnding::LF).map_err(|_| SignerError::Random)?, chain })
+    }
+
+    /// A certificate for a key, as PEM.
+    fn certify(
+        &self,
+        key: &PublicKey,
+        name: &str,
+        usage: Use,
+        days: u32,
+        now: SystemTime,
+    ) -> Result<String, AuthorityError> {
         check_days(days)?;
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(name);
         (params.not_before, params.not_after) = validity(now, days);
@@ -191,13 +197,13 @@ impl Authority {
             Use::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
         params.serial_number = Some(serial()?);
-        let signed = params.signed_by(&key, &self.issuer);
+        let signed = params.signed_by(&issue::Subject(key), &self.issuer);
         let certificate = signed.map_err(|error| named(self.issuer.key(), error))?;
         self.check_root(days, now)?;
         if client {
             self.check(certificate.der(), now).map_err(|_| AuthorityError::Foreign(self.path.clone()))?;
         }
-        Ok(Credentials { key: key.serialize_pem(), chain: certificate.pem() })
+        Ok(certificate.pem())
     }
 
     /// Checks a client certificate against the root.

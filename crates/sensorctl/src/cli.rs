@@ -16,6 +16,7 @@ mod revoke;
 mod shared;
 mod watch;
 
+use crate::output::{self, Out, Unread, note};
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
 use std::io::Write as _;
@@ -93,9 +94,9 @@ impl Failure {
     }
 }
 
-/// Prints a line on the standard output.
+/// Prints a line on the standard output. An error ends commands that only show something, and no other ([`Out`]).
 fn say(line: impl Display) -> Result<(), Failure> {
-    let written = writeln!(std::io::stdout(), "{line}");
+    let written = writeln!(Out, "{line}");
     written.map_err(|error| Failure::error(format!("cannot write to the standard output: {error}")))
 }
 
@@ -116,10 +117,17 @@ pub fn run(cli: Cli) -> ExitCode {
         Area::Registry(arguments) => arguments.run().map(|()| 0),
         Area::Watch(arguments) => arguments.run(),
     };
+    let done = match output::finish() {
+        Ok(()) => done,
+        Err(Unread::Closed) => return ExitCode::SUCCESS,
+        Err(Unread::Failed(error)) => {
+            done.and(Err(Failure::error(format!("cannot write to the standard output: {error}"))))
+        }
+    };
     match done {
         Ok(code) => code.into(),
         Err(Failure { code, message }) => {
-            eprintln!("error: {message}");
+            note!("error: {message}");
             code.into()
         }
     }

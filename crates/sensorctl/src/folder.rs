@@ -3,9 +3,12 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use zeroize::Zeroizing;
 
 /// Why a folder cannot be written or a file not be read.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub enum FolderError {
     Exists(PathBuf),
     /// The path names no folder that could be made.
     NoName(PathBuf),
+    /// The file with a private key may be read or written by others than its owner: its mode.
+    Exposed(PathBuf, u32),
     /// The system refused; what was to be done, and where.
     Io {
         /// What was to be done: "read", "write", …
@@ -34,6 +39,12 @@ impl fmt::Display for FolderError {
                 path.display()
             ),
             Self::NoName(path) => write!(f, "{} cannot name a new folder", path.display()),
+            Self::Exposed(path, mode) => write!(
+                f,
+                "{0} holds a private key and others than its owner may use the file (mode {mode:03o}); it was not read: \
+                 `chmod 600 {0}`, and a new key where somebody may have read it",
+                path.display()
+            ),
             Self::Io { verb, path, error } => write!(f, "cannot {verb} {}: {error}", path.display()),
         }
     }
@@ -67,6 +78,43 @@ pub fn read_bytes(path: &Path, max: u32) -> Result<Vec<u8>, FolderError> {
     read().map_err(io_error("read", path))
 }
 
+/// Reads a file with a private key of at most 64 KiB, which nobody but its owner may read or write. The memory that it is in is
+/// wiped when the text is dropped.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FolderError> {
+    let failed = || io_error("read", path);
+    let mut file = File::open(path).map_err(failed())?;
+    let metadata = file.metadata().map_err(failed())?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FolderError::Exposed(path.to_owned(), mode));
+    }
+    // Room for all of it at once: memory that a growing buffer has left behind is not wiped.
+    let mut text = Zeroizing::new(String::with_capacity(PRIVATE_BYTES_MAX + 64));
+    io::Read::read_to_string(&mut io::Read::take(&mut file, PRIVATE_BYTES_MAX as u64), &mut text)
+        .map_err(failed())?;
+    Ok(text)
+}
+
+/// What tells that a file was replaced or changed since it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    written_s: i64,
+    written_ns: i64,
+    bytes: u64,
+    inode: u64,
+}
+
+impl Version {
+    /// Looks at the file; `None` where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let of = fs::metadata(path).ok()?;
+        Some(Self { written_s: of.mtime(), written_ns: of.mtime_nsec(), bytes: of.size(), inode: of.ino() })
+    }
+}
+
+/// Longest file with a private key: a key with a chain beside it.
+const PRIVATE_BYTES_MAX: usize = 64 << 10;
+
 /// Writes `bytes` to `path` whole or not at all; replaces what is there.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let partial = beside(path)?;
@@ -91,6 +139,17 @@ pub fn lock(path: &Path) -> Result<File, FolderError> {
     open().map_err(io_error("lock", path))
 }
 
+/// Waits for its turn to change the file `path`: whoever reads a file, decides and replaces it holds this from before the first to
+/// after the last. It is the lock of the folder that the file is in, and is given back as that of [`lock`] is.
+pub fn turn(path: &Path) -> Result<File, FolderError> {
+    let open = || {
+        let folder = File::open(parent(path))?;
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(folder)
+    };
+    open().map_err(io_error("lock the folder of", path))
+}
+
 /// Mode of a file with a private key.
 const PRIVATE: u32 = 0o600;
 /// Mode of any other file.
@@ -98,8 +157,11 @@ const PUBLIC: u32 = 0o644;
 
 /// Makes the names in the folder of `path` durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
+    File::open(parent(path)).and_then(|folder| folder.sync_all())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -108,12 +170,14 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A hidden name beside `path`, on the same file system.
+/// A hidden name beside `path`, on the same file system, that nobody else has: processes in two containers that share a volume
+/// may have one number.
 fn beside(path: &Path) -> Result<PathBuf, FolderError> {
     let name = path.file_name().ok_or_else(|| FolderError::NoName(path.to_owned()))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    hidden.push(format!(".partial-{}", std::process::id()));
+    let random = RandomState::new().hash_one(SystemTime::now());
+    hidden.push(format!(".partial-{}-{random:016x}", std::process::id()));
     Ok(path.with_file_name(hidden))
 }
 
@@ -134,10 +198,6 @@ impl NewFolder {
         let partial = beside(place)?;
         if let Some(parent) = place.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
-        }
-        if partial.exists() {
-            // Left by a process of the same number that was killed: the name is ours alone.
-            fs::remove_dir_all(&partial).map_err(io_error("remove", &partial))?;
         }
         DirBuilder::new().mode(0o700).create(&partial).map_err(io_error("make", &partial))?;
         Ok(Self { place: place.to_owned(), partial, published: false })
@@ -199,7 +259,6 @@ fn vacant(place: &Path) -> Result<bool, FolderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn names(path: &Path) -> Vec<String> {
         fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -242,6 +301,22 @@ mod tests {
         assert!(matches!(NewFolder::begin(&place.join("mine")), Err(FolderError::Exists(_))));
         assert_eq!(fs::read_to_string(place.join("mine")).unwrap(), "precious");
         assert_eq!(names(temporary.path()), ["a"]);
+    }
+
+    #[test]
+    fn two_that_write_beside_one_place_never_have_one_name() {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().join("a");
+        // The same process number: as the first process of two containers that share a volume.
+        let (first, second) = (NewFolder::begin(&place).unwrap(), NewFolder::begin(&place).unwrap());
+        first.public("mine", b"first").unwrap();
+        second.public("mine", b"second").unwrap();
+        first.publish().unwrap();
+        assert!(matches!(second.publish(), Err(FolderError::Exists(_))));
+        assert_eq!(fs::read(place.join("mine")).unwrap(), b"first");
+        let path = temporary.path().join("file");
+        let names: std::collections::BTreeSet<_> = (0..100).map(|_| beside(&path).unwrap()).collect();
+        assert_eq!(names.len(), 100);
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! provisioning and enrolment, signed documents, renewal and revocation, firmware, and watching what devices send. The
 //! binary `sensorctl` is a thin face over this library.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "`output` is the one door")]
 
 pub mod authority;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod credentials;
 pub mod documents;
 pub mod enrol;
 pub mod firmware;
@@ -14,6 +16,7 @@ pub mod folder;
 pub mod ledger;
 pub mod log;
 pub mod operator;
+pub mod output;
 pub mod powers;
 pub mod provision;
 pub mod publish;

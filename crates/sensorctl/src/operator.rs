@@ -2,13 +2,13 @@
 //! R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT.
 
 use crate::authority::file;
-use crate::folder::{self, FolderError};
+use crate::credentials::{self, Credentials};
+use crate::folder::FolderError;
 use rumqttc::{
     AsyncClient, ConnectionError, EventLoop, MqttOptions, NetworkOptions, TlsConfiguration, Transport,
 };
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,8 @@ pub enum OperatorError {
     Folder(FolderError),
     /// A file is there but cannot be used: which, and why.
     Unusable(PathBuf, String),
+    /// The operator's certificate has ended, or is not valid yet: the sentence, with what mends it.
+    Certificate(String),
     /// The random generator gives no name for the session.
     Random,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for OperatorError {
         match self {
             Self::Folder(error) => error.fmt(f),
             Self::Unusable(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
+            Self::Certificate(why) => f.write_str(why),
             Self::Random => f.write_str("the system's random generator gives no numbers"),
         }
     }
@@ -142,41 +145,33 @@ fn provider() -> CryptoProvider {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OperatorError> {
-    let text = folder::read(path)?;
-    let unusable = |why: String| OperatorError::Unusable(path.to_owned(), why);
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match all {
-        Ok(all) if all.is_empty() => Err(unusable("it holds no certificate in PEM form".to_owned())),
-        Ok(all) => Ok(all),
-        Err(error) => Err(unusable(error.to_string())),
-    }
-}
-
 fn tls(cas: &[PathBuf], own: &Path, provider: CryptoProvider) -> Result<ClientConfig, OperatorError> {
     let mut roots = RootCertStore::empty();
     for path in cas.iter().map(|ca| ca.join(file::ROOT)) {
-        for root in certificates(&path)? {
+        for root in credentials::certificates(&path)? {
             roots.add(root).map_err(|error| OperatorError::Unusable(path.clone(), error.to_string()))?;
         }
     }
-    let chain = certificates(&own.join(file::OPERATOR))?;
-    let path = own.join(file::OPERATOR_KEY);
-    let unusable = |why: String| OperatorError::Unusable(path.clone(), why);
-    let key = PrivateKeyDer::from_pem_slice(folder::read(&path)?.as_bytes())
-        .map_err(|_| unusable("it holds no private key in PEM form".to_owned()))?;
-    ClientConfig::builder_with_provider(Arc::new(provider))
+    let provider = Arc::new(provider);
+    let unusable = |why: String| OperatorError::Unusable(own.to_owned(), why);
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| unusable(error.to_string()))?;
+    let credentials = Credentials::open(cas, own, Arc::clone(&provider), verifier)?;
+    let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| unusable(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| unusable(error.to_string()))
+        .map_err(|error| unusable(error.to_string()))?;
+    // The verifier is rustls' own; the credentials only add what there is to say of dates.
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::clone(&credentials) as _);
+    Ok(config.with_client_cert_resolver(credentials))
 }
 
 /// What an error says that a person can act on, without the layers it came through.
 pub fn reason(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::Io(error) | ConnectionError::Tls(rumqttc::TlsError::Io(error)) => error.to_string(),
+        ConnectionError::Io(error) | ConnectionError::Tls(rumqttc::TlsError::Io(error)) => {
+            credentials::sentence(error)
+        }
         ConnectionError::NetworkTimeout => format!("no answer within {CONNECT_TIMEOUT_S} s"),
         ConnectionError::ConnectionRefused(code) => format!("the broker refuses the connection: {code:?}"),
         other => other.to_string(),

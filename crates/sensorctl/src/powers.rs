@@ -1,11 +1,20 @@
 //! The keys of the powers over devices: firmware, configuration, trust anchors and factory. Owns the folder they are found
 //! in and the numbers that documents signed with them carry. R-AUTHORITY.
 //!
+//! `keys.jsonl` says since when which key is in force: what a former key has signed in its time stays proven.
+//!
 //! For each power there is `<power>.pub` (the public half, PEM) and, unless the key is in other hands, `<power>.key` or
 //! `<power>.pkcs11.json` ([`crate::signer`]). A folder need not hold the private halves of all of them: who provisions
 //! needs the factory's key alone.
 
+mod history;
+mod live;
+
+pub use history::{Held, held};
+pub use live::LiveKey;
+
 use crate::folder::{self, FolderError, NewFolder};
+use crate::output::note;
 use crate::signer::{self, Home, Signer, SignerError};
 use protocol::document::Power;
 use protocol::signed::{Document, PROVISION_DOCUMENT_BYTES_MAX, SealError, seal};
@@ -36,6 +45,8 @@ pub enum PowersError {
     Exists(PathBuf),
     /// The private and the public half of this power's key do not belong together.
     Foreign(PathBuf, Power),
+    /// The history of the keys cannot be read.
+    History(PathBuf, String),
     /// The file with the numbers cannot be read.
     Numbers(PathBuf, String),
     /// There is no higher number than the last one, or the one that was asked for is not higher: which document, and the last
@@ -63,7 +74,9 @@ impl fmt::Display for PowersError {
             Self::Foreign(folder, power) => {
                 write!(f, "{power}.pub in {} is not the public half of the key beside it", folder.display())
             }
-            Self::Numbers(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
+            Self::History(path, why) | Self::Numbers(path, why) => {
+                write!(f, "{} cannot be used: {why}", path.display())
+            }
             Self::Number(what, last) => write!(
                 f,
                 "the last number of a document {what:?} was {last}; devices take only a higher one: leave --number out"
@@ -103,10 +116,11 @@ pub fn init(folder: &Path, home: &Home) -> Result<Vec<(Power, KeyId)>, PowersErr
     for power in POWERS {
         let signer = Signer::make(&new, power.as_str(), home)?;
         new.public(&format!("{power}.pub"), signer::public_pem(signer.public()).as_bytes())?;
-        made.push((power, signer.public().id()));
+        made.push((power, *signer.public()));
     }
+    new.public(history::KEYS, history::begin(&made).as_bytes())?;
     new.publish()?;
-    Ok(made)
+    Ok(made.into_iter().map(|(power, key)| (power, key.id())).collect())
 }
 
 /// The public half of a power's key.
@@ -114,11 +128,15 @@ pub fn public(folder: &Path, power: Power) -> Result<PublicKey, PowersError> {
     Ok(signer::read_public(&folder.join(format!("{power}.pub")))?)
 }
 
-/// The private half of a power's key.
+/// The private half of a power's key. From the first time on that it is used, it is in the history of the folder.
 pub fn signer(folder: &Path, power: Power) -> Result<Signer, PowersError> {
     let signer = Signer::open(folder, power.as_str())?;
     if *signer.public() != public(folder, power)? {
         return Err(PowersError::Foreign(folder.to_owned(), power));
+    }
+    if let Err(error) = history::note(folder, power, signer.public()) {
+        // What it signs is good all the same.
+        note!("{error}: when this key is replaced, nobody will know that it was in force now");
     }
     Ok(signer)
 }

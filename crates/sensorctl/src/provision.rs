@@ -197,6 +197,13 @@ impl Batch<'_> {
         // A registry is read again before it is written: a thread that panicked leaves it usable.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The registry with everything that others have written. What it says of an id that is reserved stays true.
+    fn latest(&self) -> Result<MutexGuard<'_, Registry>, SessionError> {
+        let mut registry = self.registry();
+        registry.refresh().map_err(SessionError::Registry)?;
+        Ok(registry)
+    }
 }
 
 fn device(

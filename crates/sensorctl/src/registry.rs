@@ -1,8 +1,9 @@
 //! The registry: which device has which identity. Owns the file `registry.jsonl`, one JSON object a line, to which lines are
 //! only ever added; the service's broker reads it to know whose tokens to believe. R-PROVISION, R-SECRET-ROTATE.
 //!
-//! A line is on the disk before anything depends on it. Processes take turns by a lock on the file; a last line that a power
-//! cut has torn counts for nothing and is taken away by the next one who writes.
+//! A line is on the disk before anything depends on it. Processes take turns by a lock on the file: whoever decides by what the
+//! registry says and then writes does both in one turn ([`Registry::turn`]). A last line that a power cut has torn counts for
+//! nothing and is taken away by the next one who writes.
 
 mod line;
 
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
@@ -107,52 +109,24 @@ impl Registry {
         }
     }
 
-    /// Adds events, all of them or none, and gives when they are on the disk.
+    /// Adds events and gives when they are on the disk; where that fails, none of them remains.
     pub fn append(&mut self, events: &[Event]) -> Result<(), RegistryError> {
-        self.append_if(|_| events.to_vec()).map(|_| ())
+        self.turn()?.append(events)
     }
 
-    /// Adds the events that `decide` gives when nobody else can write and everything that others have written is read; true
-    /// where there were any.
-    pub fn append_if(&mut self, decide: impl FnOnce(&Self) -> Vec<Event>) -> Result<bool, RegistryError> {
-        let path = self.path.clone();
-        let failed = |verb, error| RegistryError::Folder(io_error(verb, &path)(error));
-        let mut options = OpenOptions::new();
+    /// Waits until nobody else writes, and reads everything that others have written.
+    pub fn turn(&mut self) -> Result<Turn<'_>, RegistryError> {
+        let failed = |verb, error| RegistryError::Folder(io_error(verb, &self.path)(error));
         let new = !self.path.exists();
-        let mut file = options
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&self.path)
-            .map_err(|error| failed("write", error))?;
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).read(true).write(true).open(&self.path);
+        let file = file.map_err(|error| failed("write", error))?;
         flock(&file, FlockOperation::LockExclusive).map_err(|error| failed("lock", error.into()))?;
         let torn = self.read_on(&file)?;
-        let events = decide(self);
-        if events.is_empty() {
-            return Ok(false);
-        }
-        let at = line::now();
-        let lines: String = events.iter().map(|event| event.to_line(at)).collect();
-        let mut write = || {
-            if torn {
-                file.set_len(self.read)?;
-            }
-            file.seek(SeekFrom::Start(self.read))?;
-            file.write_all(lines.as_bytes())?;
-            file.sync_all()?;
-            if new { sync_parent(&self.path) } else { Ok(()) }
-        };
-        if let Err(error) = write() {
-            // Whole lines must not remain of what is reported as failed.
-            let _ = file.set_len(self.read);
-            return Err(failed("write", error));
-        }
-        self.read_on(&file)?;
-        Ok(true)
+        Ok(Turn { registry: self, file, torn, new })
     }
 
-    /// Reads from where it ended; true where bytes without a line end follow.
+    /// Reads from where it ended; true where something follows that is torn.
     fn read_on(&mut self, mut file: &File) -> Result<bool, RegistryError> {
         let mut read = || {
             let mut bytes = Vec::new();
@@ -166,15 +140,21 @@ impl Registry {
         if len < self.read {
             return Err(RegistryError::Shrunk(self.path.clone()));
         }
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let (lines, rest) = bytes.split_at(whole);
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            let wrong = |why| RegistryError::Line(self.path.clone(), self.lines + 1, why);
-            let (at, event) = Event::from_line(line).map_err(wrong)?;
-            self.apply(at, event);
+        let mut rest = bytes.as_slice();
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = rest.split_at(end + 1);
+            match Event::from_line(line) {
+                Ok((at, event)) => self.apply(at, event),
+                // A power cut may leave zeros where bytes were to be, an end of a line behind them too.
+                Err(_) if line.contains(&0) && !after.split(|byte| *byte == b'\n').any(is_line) => {
+                    return Ok(true);
+                }
+                Err(why) => return Err(RegistryError::Line(self.path.clone(), self.lines + 1, why)),
+            }
             self.lines += 1;
+            self.read += line.len() as u64;
+            rest = after;
         }
-        self.read += whole as u64;
         Ok(!rest.is_empty())
     }
 
@@ -219,6 +199,57 @@ impl Registry {
     pub fn owner(&self, key: &KeyId) -> Option<&DeviceId> {
         let has = |record: &Record| record.identity.key.id() == *key || record.identity.tls.id() == *key;
         self.devices.iter().find(|(_, records)| records.iter().any(has)).map(|(id, _)| id)
+    }
+}
+
+fn is_line(line: &[u8]) -> bool {
+    Event::from_line(line).is_ok()
+}
+
+/// The registry while nobody else writes to it: what it says stays true until this is dropped.
+#[derive(Debug)]
+pub struct Turn<'r> {
+    registry: &'r mut Registry,
+    /// Locked.
+    file: File,
+    torn: bool,
+    new: bool,
+}
+
+impl Deref for Turn<'_> {
+    type Target = Registry;
+
+    fn deref(&self) -> &Registry {
+        self.registry
+    }
+}
+
+impl Turn<'_> {
+    /// Adds events and gives when they are on the disk; where that fails, none of them remains.
+    pub fn append(&mut self, events: &[Event]) -> Result<(), RegistryError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let Self { registry, file, torn, new } = self;
+        let at = line::now();
+        let lines: String = events.iter().map(|event| event.to_line(at)).collect();
+        let write = |file: &mut File| {
+            if *torn {
+                file.set_len(registry.read)?;
+            }
+            file.seek(SeekFrom::Start(registry.read))?;
+            file.write_all(lines.as_bytes())?;
+            file.sync_all()?;
+            if *new { sync_parent(&registry.path) } else { Ok(()) }
+        };
+        if let Err(error) = write(file) {
+            // Whole lines must not remain of what is reported as failed.
+            let _ = file.set_len(registry.read);
+            *torn = true;
+            return Err(RegistryError::Folder(io_error("write", &registry.path)(error)));
+        }
+        (*torn, *new) = (false, false);
+        registry.read_on(file).map(|_| ())
     }
 }
 

@@ -9,9 +9,8 @@ pub mod run;
 
 use crate::authority::{Authority, AuthorityError, Issued};
 use crate::folder::{self, FolderError, io_error};
-use crate::powers::{self, PowersError};
-use crate::registry::{Event, Identity, Registry, RegistryError};
-use crate::signer::Signer;
+use crate::powers::{self, LiveKey, PowersError};
+use crate::registry::{Event, Identity, Registry, RegistryError, Turn};
 use protocol::document::{Audience, Certificates, IdentityCertificate, KeyUse, RenewalRequest};
 use protocol::signed::Envelope;
 use protocol::x509::{Csr, X509Error};
@@ -127,7 +126,7 @@ pub struct Registrar {
     /// Issues the certificates.
     pub issuer: Authority,
     /// The key of the power over configurations, which certificates are sent with.
-    pub signer: Signer,
+    pub signer: LiveKey,
     /// Who has which identity.
     pub registry: Registry,
     /// Where copies of the certificates are.
@@ -140,14 +139,16 @@ impl Registrar {
     /// Decides about what came in on `device`'s topic.
     pub fn decide(&mut self, device: &DeviceId, request: &[u8]) -> Result<Granted, RenewError> {
         let envelope = Envelope::decode(request)?;
-        self.registry.refresh()?;
+        // Nobody revokes and nobody else grants between what is decided here and what is written.
+        let Self { issuer, signer: power, registry, issued, days } = self;
+        let (copies, mut registry) = (Copies { folder: issued, days: *days }, registry.turn()?);
         let signer = envelope.signer();
-        let known = self.registry.records(device).iter().filter(|record| record.identity.key.id() == signer);
+        let known = registry.records(device).iter().filter(|record| record.identity.key.id() == signer);
         let key = match known.clone().find(|record| record.revoked.is_none()) {
             Some(record) => record.identity.key,
             None if known.count() > 0 => return Err(RenewError::Revoked(signer)),
             None => {
-                let owner = self.registry.owner(&signer).cloned();
+                let owner = registry.owner(&signer).cloned();
                 return Err(owner.map_or(RenewError::UnknownKey(signer), RenewError::OtherDevice));
             }
         };
@@ -166,55 +167,68 @@ impl Registrar {
         }
         let number = request.number.checked_add(1).ok_or(RenewError::Number)?;
         let same = |known: &&Identity| known.key == identity && known.tls == tls;
-        let before = self.registry.in_force(device).rev().find(same).cloned();
-        let copy = before.and_then(|identity| self.copy(&identity).map(|der| (identity, der)));
+        let before = registry.in_force(device).rev().find(same).cloned();
+        let copy = before.and_then(|identity| copies.find(&identity).map(|der| (identity, der)));
         let repeated = copy.is_some();
-        let (new, der) = copy.map_or_else(|| self.issue(device, identity, tls), Ok)?;
+        let (new, der) = match copy {
+            Some(copy) => copy,
+            None => issue(&mut registry, issuer, &copies, device, (identity, tls))?,
+        };
         let mut chain = Certificates::default();
         // One always fits.
         let _ = chain.0.push(der.as_slice());
         let audience = Audience::Device(device.clone());
         let answer = IdentityCertificate { audience, number, identity: new.key.id(), chain };
-        let document = powers::sign(&self.signer, &answer).map_err(RenewError::Powers)?;
+        let document = powers::sign(&power.now(), &answer).map_err(RenewError::Powers)?;
         Ok(Granted { document, identity: new, signer, repeated })
     }
+}
 
-    fn issue(
-        &mut self,
-        device: &DeviceId,
-        key: PublicKey,
-        tls: PublicKey,
-    ) -> Result<(Identity, Vec<u8>), RenewError> {
-        // A certificate that was issued for both of them and got lost may be issued again.
-        let together = self.registry.in_force(device).any(|known| known.key == key && known.tls == tls);
-        let used = [key, tls].into_iter().find_map(|key| self.registry.owner(&key.id()).cloned());
-        if let (Some(owner), false) = (used, together) {
-            return Err(RenewError::KeyUsed(owner));
-        }
-        let now = OffsetDateTime::now_utc();
-        if self.registry.in_force(device).filter(|identity| identity.until > now).count() >= IDENTITIES_MAX {
-            return Err(RenewError::TooMany);
-        }
-        let issued = self.issuer.issue_device(device, &tls, self.days).map_err(RenewError::Authority)?;
-        self.keep(&issued)?;
-        let (certificate, until) = (issued.fingerprint(), issued.until);
-        let identity = Identity { id: device.clone(), key, tls, certificate, serial: issued.serial, until };
-        self.registry.append(&[Event::Registered(identity.clone())])?;
-        Ok((identity, issued.der))
+/// A new certificate for the two keys, which is in the registry when this gives it.
+fn issue(
+    registry: &mut Turn<'_>,
+    issuer: &Authority,
+    copies: &Copies<'_>,
+    device: &DeviceId,
+    (key, tls): (PublicKey, PublicKey),
+) -> Result<(Identity, Vec<u8>), RenewError> {
+    // A certificate that was issued for both of them and got lost may be issued again.
+    let together = registry.in_force(device).any(|known| known.key == key && known.tls == tls);
+    let used = [key, tls].into_iter().find_map(|key| registry.owner(&key.id()).cloned());
+    if let (Some(owner), false) = (used, together) {
+        return Err(RenewError::KeyUsed(owner));
     }
+    let now = OffsetDateTime::now_utc();
+    if registry.in_force(device).filter(|identity| identity.until > now).count() >= IDENTITIES_MAX {
+        return Err(RenewError::TooMany);
+    }
+    let issued = issuer.issue_device(device, &tls, copies.days).map_err(RenewError::Authority)?;
+    copies.keep(&issued)?;
+    let (certificate, until) = (issued.fingerprint(), issued.until);
+    let identity = Identity { id: device.clone(), key, tls, certificate, serial: issued.serial, until };
+    registry.append(&[Event::Registered(identity.clone())])?;
+    Ok((identity, issued.der))
+}
 
+/// The copies of certificates.
+struct Copies<'r> {
+    folder: &'r Path,
+    days: u32,
+}
+
+impl Copies<'_> {
     fn place(&self, serial: &[u8]) -> PathBuf {
-        self.issued.join(format!("{}.der", base16ct::lower::encode_string(serial)))
+        self.folder.join(format!("{}.der", base16ct::lower::encode_string(serial)))
     }
 
     fn keep(&self, issued: &Issued) -> Result<(), RenewError> {
-        let made = std::fs::create_dir_all(&self.issued);
-        made.map_err(|error| RenewError::Folder(io_error("make", &self.issued)(error)))?;
+        let made = std::fs::create_dir_all(self.folder);
+        made.map_err(|error| RenewError::Folder(io_error("make", self.folder)(error)))?;
         folder::replace(&self.place(&issued.serial), &issued.der).map_err(RenewError::Folder)
     }
 
     /// The certificate of an identity, where there is a copy of exactly that one and a third of its life is left.
-    fn copy(&self, identity: &Identity) -> Option<Vec<u8>> {
+    fn find(&self, identity: &Identity) -> Option<Vec<u8>> {
         let der = std::fs::read(self.place(&identity.serial)).ok()?;
         let left = identity.until - OffsetDateTime::now_utc();
         let fresh = left.whole_seconds() * 3 > i64::from(self.days) * 86_400;

@@ -163,7 +163,7 @@ impl Signer {
     }
 
     fn from_pem(path: &Path) -> Result<Self, SignerError> {
-        let text = Zeroizing::new(folder::read(path)?);
+        let text = folder::read_private(path)?;
         let why = "it holds no ECDSA P-256 key in PKCS#8 or SEC 1 PEM form";
         let unusable = || SignerError::Unusable(path.to_owned(), why.to_owned());
         // OpenSSL and imgtool write either.
@@ -276,6 +276,30 @@ pub fn read_public(path: &Path) -> Result<PublicKey, SignerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_private_key_that_others_may_use_is_refused_with_what_mends_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = NewFolder::begin(&temporary.path().join("a")).unwrap();
+        Signer::make(&folder, "anchors", &Home::Files).unwrap();
+        folder.publish().unwrap();
+        let path = temporary.path().join("a/anchors.key");
+        let open = |mode| {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            Signer::open(&temporary.path().join("a"), "anchors")
+        };
+        for mode in [0o640, 0o604, 0o660, 0o644, 0o620, 0o602, 0o610, 0o777] {
+            let error = open(mode).unwrap_err();
+            assert!(matches!(&error, SignerError::Folder(FolderError::Exposed(..))), "{mode:o}: {error}");
+            let text = error.to_string();
+            let mends = format!("(mode {mode:03o}); it was not read: `chmod 600 {}`", path.display());
+            assert!(text.contains(&mends), "{text}");
+        }
+        for mode in [0o600, 0o400, 0o700] {
+            assert!(open(mode).is_ok(), "{mode:o}");
+        }
+    }
 
     #[test]
     fn a_key_in_a_file_is_found_again_and_signs_what_its_public_half_verifies() {
@@ -292,14 +316,18 @@ mod tests {
         assert!(made.public().verifies(&digest, &signer.sign(&digest).unwrap()));
         assert!(!made.public().verifies(&sha256(&[b"other"]), &signer.sign(&digest).unwrap()));
         assert!(matches!(Signer::open(&place, "factory"), Err(SignerError::Missing(..))));
-        std::fs::write(place.join("factory.key"), "rubbish").unwrap();
+        let write = |name: &str, text: &str, mode| {
+            std::fs::write(place.join(name), text).unwrap();
+            std::fs::set_permissions(place.join(name), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        write("factory.key", "rubbish", 0o600);
         assert!(matches!(Signer::open(&place, "factory"), Err(SignerError::Unusable(..))));
         assert!(!format!("{signer:?}").contains("SigningKey"));
         let same = |path: &Path| *Signer::open_path(path, "anchors").unwrap().public() == *made.public();
         assert!(same(&place) && same(&place.join("anchors.key")));
         let sec1 =
             p256::SecretKey::from_pkcs8_pem(&std::fs::read_to_string(place.join("anchors.key")).unwrap());
-        std::fs::write(place.join("sec1.pem"), sec1.unwrap().to_sec1_pem(LineEnding::LF).unwrap()).unwrap();
+        write("sec1.pem", &sec1.unwrap().to_sec1_pem(LineEnding::LF).unwrap(), 0o400);
         assert!(same(&place.join("sec1.pem")));
     }
 }

@@ -22,6 +22,8 @@ pub enum AuthorityError {
     Foreign(PathBuf),
     /// The root certificate ends before the certificate that is to be issued would.
     EndsBefore(PathBuf, u32),
+    /// The certificate in this file was not issued by this authority, or is not one that is renewed.
+    NotOurs(PathBuf, &'static str),
     /// A host name is none.
     BadHost(String),
     /// No host name, or a number of days that is not allowed.
@@ -61,6 +63,11 @@ impl fmt::Display for AuthorityError {
             Self::EndsBefore(path, days) => write!(
                 f,
                 "{} is not valid for the whole of the next {days} days: ask for fewer days or make a new authority",
+                path.display()
+            ),
+            Self::NotOurs(path, why) => write!(
+                f,
+                "{} cannot be renewed: {why}; it was left as it is: leave --renew out and give --out a new folder",
                 path.display()
             ),
             Self::BadHost(name) => {

@@ -32,7 +32,8 @@ impl Issued {
     }
 }
 
-struct Subject<'a>(&'a PublicKey);
+/// A public key as the subject of a certificate.
+pub(super) struct Subject<'a>(pub(super) &'a PublicKey);
 
 impl PublicKeyData for Subject<'_> {
     fn der_bytes(&self) -> &[u8] {

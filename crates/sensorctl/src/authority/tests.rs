@@ -1,4 +1,5 @@
 use super::*;
+use rcgen::KeyPair;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;

@@ -2,9 +2,10 @@
 
 use super::Failure;
 use super::shared::NewKeys;
-use crate::authority::{self, AuthorityError};
+use crate::authority::{self, AuthorityError, file};
+use crate::credentials::Life;
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
@@ -22,27 +23,52 @@ enum Action {
     /// exists is never touched. A key in a file is for tests and development: with --pkcs11 the authority's key is made
     /// in a token, and ca.pkcs11.json says where it is.
     Init(Init),
-    /// Make a certificate for one more program of the operator
+    /// Make a certificate for one more program of the operator, or renew one
     ///
     /// Writes operator.key and operator.crt (client, CN=operator.NAME) for --operator of the other commands. Brokers that take
-    /// the certificate's name for the client identifier let each name in once: a program of its own, a name of its own.
+    /// the certificate's name for the client identifier let each name in once: a program of its own, a name of its own. With
+    /// --renew, operator.crt is replaced by one for the same key and name; programs that run take it at their next connection.
     Operator(Operator),
+    /// Make a certificate for a broker, or renew one
+    ///
+    /// Writes broker.key and broker.crt into a new folder. With --renew, broker.crt is replaced by one for the same key and, where
+    /// no --host is given, the same names; let the broker read it again then.
+    Broker(Broker),
+}
+
+/// How long, and where.
+#[derive(Debug, Args)]
+struct Service {
+    /// Folder of the authority
+    #[arg(long, value_name = "DIR")]
+    ca: PathBuf,
+    /// Days for which the certificate is valid
+    #[arg(long, value_name = "N", default_value_t = authority::SERVICE_DAYS)]
+    days: u32,
+    /// Replace the certificate by one for the same key; without it, a new key is made
+    #[arg(long)]
+    renew: bool,
+    /// Folder for the certificate; must not exist yet, or be empty. With --renew, the folder that it is in [default: --ca]
+    #[arg(long, value_name = "DIR", required_unless_present = "renew")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct Operator {
-    /// Folder of the authority
-    #[arg(long, value_name = "DIR")]
-    ca: PathBuf,
+    #[command(flatten)]
+    service: Service,
     /// What it is called behind `operator.`: 1 to 23 of a-z 0-9 -
-    #[arg(long, value_parser = name)]
-    name: String,
-    /// Days for which the certificate is valid
-    #[arg(long, value_name = "N", default_value_t = authority::SERVICE_DAYS)]
-    days: u32,
-    /// Folder for the certificate; must not exist yet, or be empty
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_parser = name, required_unless_present = "renew", conflicts_with = "renew")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Broker {
+    #[command(flatten)]
+    service: Service,
+    /// Host name or IP address at which the broker is dialled; may be repeated
+    #[arg(long, value_name = "NAME", required_unless_present = "renew")]
+    host: Vec<String>,
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -74,11 +100,9 @@ impl Ca {
         let Init { out, host, days, keys } = match self.action {
             Action::Init(init) => init,
             Action::Operator(operator) => return operator.run(),
+            Action::Broker(broker) => return broker.run(),
         };
-        authority::init_in(&keys.home(), &out, &host, days).map_err(|error| match error {
-            AuthorityError::BadHost(_) | AuthorityError::BadArgument(_) => Failure::usage(error),
-            _ => Failure::error(error),
-        })?;
+        authority::init_in(&keys.home(), &out, &host, days).map_err(failure)?;
         super::say(format_args!(
             "authority in {}; the broker's certificate is for {}",
             out.display(),
@@ -87,16 +111,60 @@ impl Ca {
     }
 }
 
+fn failure(error: AuthorityError) -> Failure {
+    match error {
+        AuthorityError::BadHost(_) | AuthorityError::BadArgument(_) => Failure::usage(error),
+        error => Failure::error(error),
+    }
+}
+
+impl Service {
+    fn folder(&self) -> &Path {
+        self.out.as_deref().unwrap_or(&self.ca)
+    }
+
+    /// Until when the certificate in this file is valid, for people.
+    fn until(&self, name: &str) -> String {
+        let chain = crate::credentials::certificates(&self.folder().join(name)).ok();
+        let life = chain.and_then(|chain| Life::read(chain.first()?));
+        life.map_or_else(String::new, |life| format!(", until {}", life.until.date()))
+    }
+}
+
 impl Operator {
     fn run(self) -> Result<(), Failure> {
-        let Self { ca, name, days, out } = self;
-        let common_name = format!("{}.{name}", protocol::id::OPERATOR);
-        let made = authority::issue_operator_in(&ca, &common_name, days, &out);
-        made.map_err(|error| match error {
-            AuthorityError::BadArgument(_) => Failure::usage(error),
-            _ => Failure::error(error),
-        })?;
-        super::say(format_args!("certificate for {common_name} in {}", out.display()))
+        let Self { service, name } = self;
+        let (ca, days, out) = (&service.ca, service.days, service.folder());
+        let (name, key) = match name {
+            Some(name) => {
+                let name = format!("{}.{name}", protocol::id::OPERATOR);
+                authority::service::issue_operator_in(ca, &name, days, out).map_err(failure)?;
+                (name, "a new key")
+            }
+            None => (authority::service::renew_operator(ca, out, days).map_err(failure)?, "the same key"),
+        };
+        let until = service.until(file::OPERATOR);
+        super::say(format_args!("certificate for {name} in {}, with {key}{until}", out.display()))
+    }
+}
+
+impl Broker {
+    fn run(self) -> Result<(), Failure> {
+        let Self { service, host } = self;
+        let (ca, days, out) = (&service.ca, service.days, service.folder());
+        let (host, key) = if service.renew {
+            (authority::service::renew_broker(ca, out, &host, days).map_err(failure)?, "the same key")
+        } else {
+            authority::service::issue_broker_in(ca, &host, days, out).map_err(failure)?;
+            (host, "a new key")
+        };
+        let until = service.until(file::BROKER);
+        super::say(format_args!(
+            "certificate for the broker at {} in {}, with {key}{until}",
+            host.join(", "),
+            out.display()
+        ))?;
+        super::say("the broker must read it again: `kill -HUP`, or restart it")
     }
 }
 

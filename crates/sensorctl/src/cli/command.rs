@@ -7,6 +7,7 @@ use crate::command::run::{self, Told};
 use crate::command::{self, Order, Standing, Whom, power};
 use crate::firmware::service;
 use crate::operator::{Operator, now};
+use crate::output::{self, Out};
 use crate::powers;
 use crate::publish::publish;
 use crate::registry::Registry;
@@ -285,7 +286,7 @@ fn follow(operator: &Operator, mut order: Order, patience: Duration) -> Result<O
     let tell = |order: &Order, told: &Told<'_>| {
         if let Told::Answer(device, standing) = told {
             let line = format!("{} {device}: {standing}", now());
-            let out = bar.suspend(|| writeln!(std::io::stdout(), "{line}"));
+            let out = bar.suspend(|| writeln!(Out, "{line}"));
             if written.is_ok() {
                 written = out;
             }
@@ -365,7 +366,7 @@ fn confirmed(question: &str, id: &DeviceId) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!("{question} There is no terminal to ask at: give --yes")));
     }
-    eprint!("{question}\nType {id} to go on: ");
+    output::tell(format_args!("{question}\nType {id} to go on: "));
     let mut line = String::new();
     let read = std::io::stdin().read_line(&mut line);
     read.map_err(|error| Failure::error(format!("cannot read from the standard input: {error}")))?;

@@ -1,6 +1,7 @@
 //! `sensorctl registry`.
 
 use super::Failure;
+use crate::output;
 use crate::registry::{Record, Registry as Devices};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -39,6 +40,7 @@ struct List {
 
 impl Registry {
     pub(super) fn run(self) -> Result<(), Failure> {
+        output::shows_only();
         let Action::List(List { registry, revoked, json }) = self.action;
         if !registry.exists() {
             let why = format!("{} does not exist: `sensorctl provision` begins it", registry.display());

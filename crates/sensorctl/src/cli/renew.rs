@@ -3,7 +3,8 @@
 use super::Failure;
 use super::shared::{Broker, Trust, block_on};
 use crate::authority::Authority;
-use crate::powers;
+use crate::output::{Out, note};
+use crate::powers::LiveKey;
 use crate::registry::Registry;
 use crate::renew::run::{self, News, RunError};
 use crate::renew::{self, Registrar};
@@ -54,7 +55,7 @@ impl Renew {
         };
         let mut registrar = Registrar {
             issuer: Authority::open(ca).map_err(Failure::error)?,
-            signer: powers::signer(&self.authority, Power::Configuration).map_err(Failure::error)?,
+            signer: LiveKey::open(&self.authority, Power::Configuration).map_err(Failure::error)?,
             registry: Registry::open(&self.registry).map_err(Failure::error)?,
             issued: renew::issued_folder(ca),
             days: self.days,
@@ -79,7 +80,7 @@ impl Renew {
 }
 
 fn tell(json: bool, at: EpochMillis, news: &News<'_>) -> io::Result<()> {
-    if json { writeln!(io::stdout(), "{}", value(at, news)) } else { line(at, news) }
+    if json { writeln!(Out, "{}", value(at, news)) } else { line(at, news) }
 }
 
 fn value(at: EpochMillis, news: &News<'_>) -> Value {
@@ -100,15 +101,15 @@ fn value(at: EpochMillis, news: &News<'_>) -> Value {
 
 fn line(at: EpochMillis, news: &News<'_>) -> io::Result<()> {
     match news {
-        News::Up => eprintln!("{at} connected, listening to requests"),
-        News::Down(why, retry_ms) => eprintln!("{at} no connection: {why}; again in {retry_ms} ms"),
+        News::Up => note!("{at} connected, listening to requests"),
+        News::Down(why, retry_ms) => note!("{at} no connection: {why}; again in {retry_ms} ms"),
         News::Granted(id, granted) => {
             let again = if granted.repeated { " once more" } else { "" };
             let until = granted.identity.until.date();
             let (old, new) = (granted.signer, granted.identity.key.id());
-            writeln!(io::stdout(), "{at} {id}: certificate until {until}{again}; {old} asked for {new}")?;
+            writeln!(Out, "{at} {id}: certificate until {until}{again}; {old} asked for {new}")?;
         }
-        News::Refused(id, why) => writeln!(io::stdout(), "{at} {id}: refused: {why}")?,
+        News::Refused(id, why) => writeln!(Out, "{at} {id}: refused: {why}")?,
     }
     Ok(())
 }

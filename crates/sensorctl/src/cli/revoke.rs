@@ -3,7 +3,7 @@
 use super::Failure;
 use super::shared::{Broker, Trust, key_id, send};
 use crate::registry::Registry;
-use crate::revoke::{self, RevokeError, Which};
+use crate::revoke::{self, Issuer, RevokeError, Which};
 use clap::Args;
 use protocol::topic::topic;
 use protocol::{DeviceId, KeyId};
@@ -55,19 +55,27 @@ impl Revoke {
                 "--ca is missing: the lists are signed with the keys of the authorities",
             ));
         }
+        let issuers: Result<Vec<_>, _> = cas.iter().map(|ca| Issuer::open(ca)).collect();
+        let issuers = issuers.map_err(Failure::error)?;
+        let operator = match &self.clear {
+            Some(broker) => Some(self.trust.operator(broker, "clear").map_err(Failure::error)?),
+            None => None,
+        };
         let mut registry = Registry::open(&self.registry).map_err(Failure::error)?;
-        if let Some(unknown) = self.id.iter().find(|id| registry.records(id).is_empty()) {
-            return Err(Failure::error(RevokeError::Unknown(unknown.clone())));
-        }
         let which = match (self.keep, self.key) {
             (Some(kept), _) => Which::AllBut(kept),
             (None, Some(key)) => Which::Key(key),
             (None, None) => Which::All,
         };
-        for id in &self.id {
-            let ended = revoke::revoke(&mut registry, id, which).map_err(Failure::error)?;
-            super::say(format_args!("{id}: {} identities revoked in the registry", ended.len()))?;
-            for identity in ended {
+        // From the first revocation to the last list nobody else writes; what was done is told afterwards.
+        let mut turn = registry.turn().map_err(Failure::error)?;
+        let ended = revoke::revoke(&mut turn, &self.id, which).map_err(Failure::error)?;
+        let lists = revoke::write_lists(&turn, &issuers, self.crl.as_deref(), self.crl_days);
+        drop(turn);
+        let (count, files) = lists.map_err(|error| self.without_list(&error))?;
+        for (id, identities) in ended {
+            super::say(format_args!("{id}: {} identities revoked in the registry", identities.len()))?;
+            for identity in identities {
                 super::say(format_args!(
                     "  certificate SHA-256 {} (serial number {}, identity key {})",
                     base16ct::lower::encode_string(&identity.certificate),
@@ -76,8 +84,6 @@ impl Revoke {
                 ))?;
             }
         }
-        let lists = revoke::write_lists(&registry, cas, self.crl.as_deref(), self.crl_days);
-        let (count, files) = lists.map_err(Failure::error)?;
         for file in &files {
             super::say(format_args!(
                 "{count} certificates in {}, good for {} days",
@@ -85,13 +91,23 @@ impl Revoke {
                 self.crl_days
             ))?;
         }
-        if let Some(broker) = &self.clear {
-            let operator = self.trust.operator(broker, "clear").map_err(Failure::error)?;
+        if let Some(operator) = operator {
             let letters: Vec<_> = self.id.iter().flat_map(revoke::clearing).collect();
             send(&operator, &letters)?;
             super::say("what the broker kept of them is taken back")?;
         }
         self.advice()
+    }
+
+    /// The identities have ended in the registry, and the broker does not hear of it.
+    fn without_list(&self, error: &RevokeError) -> Failure {
+        if self.id.is_empty() {
+            return Failure::error(error);
+        }
+        Failure::error(format_args!(
+            "{error}\nthe registry has the revocation and the list has NOT: mend this, then write the list with `sensorctl revoke` \
+             without --id"
+        ))
     }
 
     /// What is left for a person to do.

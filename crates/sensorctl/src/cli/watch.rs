@@ -1,6 +1,7 @@
 //! `sensorctl watch`.
 
 use super::Failure;
+use crate::output;
 use crate::watch::link::Options;
 use crate::watch::picture::Form;
 use crate::watch::run::{self, Plan, Show};
@@ -49,6 +50,10 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn run(self) -> Result<u8, Failure> {
+        // A picture is written at the end, whoever looks on.
+        if self.snapshot.is_none() {
+            output::shows_only();
+        }
         let form = |path: PathBuf| Form::of(&path).map(|form| (path, form));
         let snapshot = self.snapshot.map(form).transpose().map_err(Failure::usage)?;
         let show = match (self.json, self.plain || !std::io::stdout().is_terminal()) {

@@ -5,9 +5,8 @@ pub mod run;
 
 use super::stages::Share;
 use crate::documents::DocumentError;
-use crate::powers::{self, Numbers};
+use crate::powers::{self, LiveKey, Numbers};
 use crate::publish::Message;
-use crate::signer::Signer;
 use protocol::document::{Audience, Rollout};
 use protocol::firmware::{FirmwareTopic, Uuid};
 use protocol::key::{Digest, PublicKey};
@@ -42,7 +41,7 @@ impl Kept {
 #[derive(Debug)]
 pub struct Author<'a> {
     /// The key of the power over configurations.
-    pub signer: &'a Signer,
+    pub signer: &'a LiveKey,
     /// The folder with the numbers of the last documents.
     pub folder: &'a Path,
     /// Whom it is for.
@@ -67,7 +66,7 @@ impl Author<'_> {
         };
         let audience = self.audience.clone();
         let document = Rollout { audience, number, manifest: self.manifest, share: share.0 };
-        let payload = powers::sign(self.signer, &document)?;
+        let payload = powers::sign(&self.signer.now(), &document)?;
         let topic = FirmwareTopic::Rollout(self.class).encode().as_str().to_owned();
         Ok((Message { topic, retained: true, payload }, number))
     }

@@ -58,6 +58,9 @@ pub enum What {
     NoWitness,
     /// What was acknowledged cannot be told: the document beside the log is none of the operator's.
     Witness(Refusal),
+    /// The document beside the log is signed with a former key of the operator, which was replaced then, before the device made the
+    /// record that it acknowledges.
+    FormerWitness(KeyId, EpochMillis),
 }
 
 impl What {
@@ -97,9 +100,11 @@ impl What {
             Self::Repeated => "repeated",
             Self::Disorder => "disorder",
             Self::Missing(_) => "missing",
-            Self::Acknowledged(_) | Self::AcknowledgedOther | Self::NoWitness | Self::Witness(_) => {
-                "acknowledged"
-            }
+            Self::Acknowledged(_)
+            | Self::AcknowledgedOther
+            | Self::NoWitness
+            | Self::Witness(_)
+            | Self::FormerWitness(..) => "acknowledged",
         }
     }
 }
@@ -144,6 +149,11 @@ impl fmt::Display for What {
             Self::AcknowledgedOther => f.write_str("it was acknowledged to the device with another hash"),
             Self::NoWitness => f.write_str(
                 "there is no acknowledgement beside the log: whether records were taken away from its end cannot be told",
+            ),
+            Self::FormerWitness(key, until) => write!(
+                f,
+                "the acknowledgement beside the log is signed with the operator's former key {key}, which was replaced at {until}, \
+                 before the record was made that it acknowledges: whoever has that key made it"
             ),
             Self::Witness(why) => write!(f, "the acknowledgement beside the log is not the operator's: {why}"),
         }

@@ -13,9 +13,8 @@ use super::keys::Keys;
 use super::store::{Store, StoreError};
 use super::verify::Place;
 
-use crate::powers::{self, PowersError};
+use crate::powers::{self, LiveKey, PowersError};
 use crate::registry::{Registry, RegistryError};
-use crate::signer::Signer;
 use following::{Following, Waiting, following};
 use protocol::document::{Audience, LogAcknowledgement};
 use protocol::{DeviceId, EpochMillis, KeyId};
@@ -38,7 +37,7 @@ pub struct Options {
     /// Only these devices; empty for all.
     pub only: BTreeSet<DeviceId>,
     /// The key of the power over configurations; without it nothing is acknowledged.
-    pub signer: Option<Signer>,
+    pub signer: Option<LiveKey>,
     /// Take what stands behind a gap that no record explains, when it has waited for [`GAP_MS`]: the first one of each device.
     pub accept_gaps: bool,
 }
@@ -250,7 +249,7 @@ impl Collector {
             let position = following.journal.position();
             let Some((number, hash)) = position.last() else { continue };
             let audience = Audience::Device(device.clone());
-            let document = powers::sign(signer, &LogAcknowledgement { audience, number, hash })?;
+            let document = powers::sign(&signer.now(), &LogAcknowledgement { audience, number, hash })?;
             following.journal.acknowledge(&document)?;
             following.acknowledged = Some((position.next(), now));
             documents.push((device.clone(), document));

@@ -28,7 +28,7 @@ pub struct Known {
 const GRACE_S: u64 = 25 * 3_600;
 
 /// How far clocks may be apart, in milliseconds, where a key's time is at stake.
-pub(super) const CLOCKS_MS: i64 = 600_000;
+pub(crate) const CLOCKS_MS: i64 = 600_000;
 
 impl Keys<'_> {
     /// The identity key with this id: the device's own where it has or had it, otherwise another's.

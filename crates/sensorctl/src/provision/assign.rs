@@ -80,7 +80,7 @@ pub(super) fn choose(
             let id =
                 ids.get(number).ok_or_else(|| SessionError::NoId("there is no --id for it".to_owned()))?;
             let mut reservation = reserve(id)?.ok_or_else(|| SessionError::Taken(id.clone()))?;
-            if batch.registry().in_force(id).next().is_some() {
+            if batch.latest()?.in_force(id).next().is_some() {
                 return Err(SessionError::Registered(id.clone()));
             }
             match reservation.intent() {
@@ -118,8 +118,10 @@ pub(super) fn choose(
                 if !batch.registry().records(&id).is_empty() {
                     continue;
                 }
-                if let Some(reservation) = reserve(&id)?.filter(|reservation| reservation.intent().is_none())
-                {
+                let free = |reservation: &Reservation| reservation.intent().is_none();
+                let Some(reservation) = reserve(&id)?.filter(free) else { continue };
+                // Whoever had the id a moment ago may have given it to a device.
+                if batch.latest()?.records(&id).is_empty() {
                     return Ok(reservation);
                 }
             }

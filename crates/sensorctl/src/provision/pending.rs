@@ -142,11 +142,10 @@ impl Reservation {
         let Some(intent) = self.intent.take() else { return Ok(None) };
         let identity = intent.identity;
         self.kept = true;
-        registry.append_if(|registry| {
-            let mut records = registry.records(&identity.id).iter();
-            let known = records.any(|record| record.identity.key == identity.key);
-            if known { Vec::new() } else { vec![Event::Registered(identity.clone())] }
-        })?;
+        let mut registry = registry.turn()?;
+        if !registry.records(&identity.id).iter().any(|record| record.identity.key == identity.key) {
+            registry.append(&[Event::Registered(identity.clone())])?;
+        }
         self.kept = false;
         Ok(Some(identity))
     }

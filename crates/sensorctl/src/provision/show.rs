@@ -3,6 +3,7 @@
 
 use super::line::Target;
 use super::{Done, Failed, News, Step};
+use crate::output::{Out, note};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
@@ -113,7 +114,7 @@ impl Show {
             if let Some(object) = value.as_object_mut() {
                 object.insert("line".to_owned(), line.into());
             }
-            return writeln!(io::stdout(), "{value}");
+            return writeln!(Out, "{value}");
         }
         let bar = self.bars.as_ref().and_then(|(_, bars)| bars.get(number));
         match (bar, news) {
@@ -136,8 +137,8 @@ impl Show {
             }
             // One line for each part would drown the rest.
             (None, News::Step(Step::Sent { bytes, of })) if bytes < of => {}
-            (None, News::Step(step)) => eprintln!("{line}: {}", text(step)),
-            (None, News::End(ended)) => eprintln!("{line}: {}", end(ended)),
+            (None, News::Step(step)) => note!("{line}: {}", text(step)),
+            (None, News::End(ended)) => note!("{line}: {}", end(ended)),
         }
         Ok(())
     }
@@ -145,7 +146,7 @@ impl Show {
     /// Shows how all lines ended.
     pub fn finish(&self, ended: &[Result<Done, Failed>]) -> io::Result<()> {
         let done = ended.iter().filter(|end| end.is_ok()).count();
-        let mut out = io::stdout().lock();
+        let mut out = Out;
         if self.json {
             let devices: Vec<Value> =
                 self.lines.iter().zip(ended).map(|(line, end)| end_json(line, end)).collect();

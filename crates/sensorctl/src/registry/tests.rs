@@ -91,6 +91,58 @@ fn a_torn_last_line_is_ignored_wherever_it_was_torn_and_repaired_by_the_next_one
 }
 
 #[test]
+fn zeros_that_a_power_cut_left_in_the_last_lines_are_repaired_and_elsewhere_named() {
+    let (_temporary, path) = place();
+    let (first, second) = (identity("dev-1", 1), identity("dev-2", 2));
+    let mut registry = Registry::open(&path).unwrap();
+    registry.append(&[Event::Registered(first.clone())]).unwrap();
+    let whole = fs::read(&path).unwrap();
+    registry.append(&[Event::Registered(second.clone()), revoked(&second)]).unwrap();
+    let all = fs::read(&path).unwrap();
+    let end = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let second_ends = whole.len() + end(&all[whole.len()..]);
+    // From anywhere in the last lines on, all but their very end.
+    for from in (whole.len()..all.len() - 1).step_by(37) {
+        let mut bytes = all.clone();
+        bytes[from..all.len() - 1].fill(0);
+        fs::write(&path, &bytes).unwrap();
+        let mut registry = Registry::open(&path).unwrap();
+        assert_eq!(registry.devices().count(), if from < second_ends { 1 } else { 2 }, "{from}");
+        registry.append(&[Event::Registered(identity("dev-3", 3))]).unwrap();
+        let repaired = Registry::open(&path).unwrap();
+        assert!(repaired.records(&"dev-3".parse().unwrap()).len() == 1, "{from}");
+        assert!(!fs::read(&path).unwrap().contains(&0), "{from}");
+    }
+    // With something readable behind it, it is no power cut: what is lost may be a revocation.
+    let mut bytes = all.clone();
+    bytes[whole.len() + 9] = 0;
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(Registry::open(&path), Err(RegistryError::Line(_, 2, _))));
+    let mut bytes = all;
+    bytes[whole.len() - 9] = b'?';
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(Registry::open(&path), Err(RegistryError::Line(_, 1, _))));
+}
+
+#[test]
+fn what_is_decided_in_a_turn_is_true_when_it_is_written() {
+    let (_temporary, path) = place();
+    std::thread::scope(|scope| {
+        for serial in 0..8u8 {
+            let path = &path;
+            scope.spawn(move || {
+                let mut registry = Registry::open(path).unwrap();
+                let mut turn = registry.turn().unwrap();
+                if turn.active().count() < 3 {
+                    turn.append(&[Event::Registered(identity(&format!("dev-{serial}"), serial))]).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(Registry::open(&path).unwrap().active().count(), 3);
+}
+
+#[test]
 fn a_line_that_was_altered_is_named_and_the_file_left_as_it_is() {
     let (_temporary, path) = place();
     let mut registry = Registry::open(&path).unwrap();

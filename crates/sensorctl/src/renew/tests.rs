@@ -66,6 +66,17 @@ fn request(asked: &Asked<'_>, new: &Keys, tls_signer: &SecretKey) -> Vec<u8> {
     out
 }
 
+fn registrar(folder: &Path) -> Registrar {
+    let path = |name: &str| folder.join(name);
+    Registrar {
+        issuer: Authority::open(&path("ca")).unwrap(),
+        signer: LiveKey::open(&path("powers"), POWERS[1]).unwrap(),
+        registry: Registry::open(&path("registry.jsonl")).unwrap(),
+        issued: issued_folder(&path("ca")),
+        days: 9,
+    }
+}
+
 struct Service {
     folder: TempDir,
     registrar: Registrar,
@@ -77,13 +88,7 @@ impl Service {
         let path = |name: &str| folder.path().join(name);
         crate::authority::init(&path("ca"), &["localhost".into()], 1).unwrap();
         powers::init(&path("powers"), &Home::Files).unwrap();
-        let registrar = Registrar {
-            issuer: Authority::open(&path("ca")).unwrap(),
-            signer: powers::signer(&path("powers"), POWERS[1]).unwrap(),
-            registry: Registry::open(&path("registry.jsonl")).unwrap(),
-            issued: issued_folder(&path("ca")),
-            days: 9,
-        };
+        let registrar = registrar(folder.path());
         Self { folder, registrar }
     }
 
@@ -116,7 +121,7 @@ fn a_registered_device_gets_a_certificate_for_its_new_keys_and_is_registered_wit
     let granted = service.decide(&request(&asked(&old.identity), &new, &new.tls)).unwrap();
     assert!(!granted.repeated);
     let envelope = Envelope::decode(&granted.document).unwrap();
-    let answer = envelope.verify::<IdentityCertificate<'_>>(service.registrar.signer.public()).unwrap();
+    let answer = envelope.verify::<IdentityCertificate<'_>>(service.registrar.signer.now().public()).unwrap();
     assert_eq!(answer.audience, Audience::Device("dev-1".parse().unwrap()));
     assert_eq!((answer.number, answer.identity), (5, public(&new.identity).id()));
     let leaf = Certificate::decode(answer.chain.0[0]).unwrap();
@@ -212,6 +217,34 @@ fn whoever_is_not_the_device_gets_nothing() {
 }
 
 #[test]
+fn of_many_registrars_at_once_one_registers_a_key() {
+    let mut service = Service::new();
+    let old = Keys::new();
+    service.register("dev-1", &old);
+    let (new, path) = (Keys::new(), service.folder.path().to_owned());
+    // Two requests, as from a device that was copied: one TLS key in both, another identity key in each.
+    let requests: Vec<Vec<u8>> = (0..8)
+        .map(|_| {
+            let own = Keys { identity: random_key().unwrap(), tls: new.tls.clone() };
+            request(&asked(&old.identity), &own, &own.tls)
+        })
+        .collect();
+    let granted = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for request in &requests {
+            let path = &path;
+            let id: DeviceId = "dev-1".parse().unwrap();
+            threads.push(scope.spawn(move || registrar(path).decide(&id, request).is_ok()));
+        }
+        threads.into_iter().filter_map(|thread| thread.join().unwrap().then_some(())).count()
+    });
+    assert_eq!(granted, 1, "a key is new once");
+    service.registrar.registry.refresh().unwrap();
+    let id: DeviceId = "dev-1".parse().unwrap();
+    assert_eq!(service.registrar.registry.in_force(&id).count(), 2);
+}
+
+#[test]
 fn a_revoked_identity_renews_nothing_and_a_device_does_not_ask_without_end() {
     let mut service = Service::new();
     let old = Keys::new();
@@ -224,6 +257,8 @@ fn a_revoked_identity_renews_nothing_and_a_device_does_not_ask_without_end() {
     let request = request(&asked(&old.identity), &new, &new.tls);
     assert!(matches!(service.decide(&request), Err(RenewError::TooMany)));
     let id = "dev-1".parse().unwrap();
-    crate::revoke::revoke(&mut service.registrar.registry, &id, crate::revoke::Which::All).unwrap();
+    let mut registry = service.registrar.registry.turn().unwrap();
+    crate::revoke::revoke(&mut registry, &[id], crate::revoke::Which::All).unwrap();
+    drop(registry);
     assert!(matches!(service.decide(&request), Err(RenewError::Revoked(_))));
 }

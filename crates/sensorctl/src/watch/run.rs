@@ -6,6 +6,7 @@ use super::summary::{Summary, Verdict, sparklines};
 use super::view::{Move, View, picture};
 use super::{Event, Link, Watch, lines};
 use crate::folder::{self, FolderError};
+use crate::output::{Out, note};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::fmt;
@@ -170,7 +171,7 @@ impl Session<'_> {
     fn finish(mut self) -> Result<Verdict, WatchError> {
         let now = link::now();
         let summary = Summary::new(&self.watch, now);
-        let mut out = io::stdout().lock();
+        let mut out = Out;
         if self.plan.show == Show::Json {
             writeln!(out, "{}", summary.json())?;
         } else {
@@ -222,9 +223,9 @@ impl Screen {
     fn tell(&self, event: &Event) -> Result<(), WatchError> {
         match self.show {
             Show::Live => {}
-            Show::Lines if matches!(event.news, super::News::Link(_)) => eprintln!("{}", lines::text(event)),
-            Show::Lines => writeln!(io::stdout(), "{}", lines::text(event))?,
-            Show::Json => writeln!(io::stdout(), "{}", lines::json(event))?,
+            Show::Lines if matches!(event.news, super::News::Link(_)) => note!("{}", lines::text(event)),
+            Show::Lines => writeln!(Out, "{}", lines::text(event))?,
+            Show::Json => writeln!(Out, "{}", lines::json(event))?,
         }
         Ok(())
     }

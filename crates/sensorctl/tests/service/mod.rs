@@ -22,10 +22,11 @@ use sensorctl::powers;
 use sensorctl::registry::{Event as Change, Identity, Registry};
 use sensorctl::signer::Home;
 use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -233,5 +234,55 @@ pub fn message(connection: &mut Connection, device: &Device, channel: Channel) -
             }
             _ => {}
         }
+    }
+}
+
+/// A program that runs, with what it says on the standard error; it ends with this.
+pub struct Program {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Program {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, lines) = mpsc::channel();
+        // It reads to the end, whoever listens: a pipe that is full would stop the program.
+        std::thread::spawn(move || said.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        Self { child, lines }
+    }
+
+    /// Waits until it has said a line with this text.
+    pub fn says(&self, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if line.contains(text) {
+                return;
+            }
+        }
+        panic!("it has not said {text:?} in time");
+    }
+
+    /// Ends it with a signal, and in order.
+    pub fn end(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > until => panic!("it did not end"),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -8,6 +8,7 @@ use crate::config::file::{ChangeFile, FileError};
 use crate::config::fleet::{Fleet, Odd, kept};
 use crate::firmware::service;
 use crate::operator::Operator;
+use crate::output::note;
 use crate::powers;
 use crate::registry::Registry;
 use clap::Args;
@@ -133,6 +134,6 @@ impl Ask {
 /// Tells on stderr what could not be read.
 pub(super) fn tell(odd: &[Odd]) {
     for Odd { topic, why } in odd {
-        eprintln!("{topic:?} is of no use: {why}");
+        note!("{topic:?} is of no use: {why}");
     }
 }

@@ -5,6 +5,7 @@ use super::super::{Failure, say};
 use super::arguments::anyone;
 use crate::config::audience_words;
 use crate::config::file::{ChangeFile, FileError};
+use crate::folder;
 use clap::{ArgGroup, Args};
 use protocol::ConfigurationError;
 use protocol::config::Change;
@@ -76,6 +77,7 @@ impl New {
             (None, Some(id)) => Audience::Device(id),
             (None, None) => Audience::All,
         };
+        let _turn = folder::turn(&self.out).map_err(Failure::error)?;
         let mut file = ChangeFile::begin(&self.out, &audience).map_err(Failure::error)?;
         for (name, value) in &self.fields {
             file.set(name, value.as_deref()).map_err(Failure::usage)?;
@@ -88,6 +90,7 @@ impl New {
 
 impl Set {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let _turn = folder::turn(&self.file).map_err(Failure::error)?;
         let mut file = ChangeFile::open(&self.file).map_err(Failure::error)?;
         for (name, value) in &self.fields {
             file.set(name, value.as_deref()).map_err(Failure::usage)?;

@@ -4,6 +4,7 @@ use super::super::{Failure, say};
 use super::arguments::{Ask, Devices, tell};
 use crate::config::reported;
 use crate::operator::now;
+use crate::output;
 use clap::Args;
 use protocol::DeviceId;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub(super) struct Get {
 
 impl Get {
     pub(super) fn run(self) -> Result<(), Failure> {
+        output::shows_only();
         let whom = self.devices.named()?;
         let operator = self.ask.operator()?;
         let (fleet, odd) = self.ask.read(&operator, &whom, &self.devices, self.authority.as_deref())?;

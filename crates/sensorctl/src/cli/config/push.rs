@@ -15,6 +15,7 @@ use crate::config::standing::Wanted;
 use crate::config::{Whom, fields};
 use crate::firmware::service;
 use crate::operator::{Operator, now};
+use crate::output;
 use crate::powers::{self, NUMBERS};
 use crate::signer::Signer;
 use clap::Args;
@@ -161,7 +162,7 @@ impl Push {
             Whom::Group(group) => format!("group {group} ({} known devices)", ids.len()),
             _ => format!("{} devices", ids.len()),
         };
-        eprint!("Publish it for {count}? [y/N] ");
+        output::tell(format_args!("Publish it for {count}? [y/N] "));
         let mut answer = String::new();
         let failed = |error: io::Error| Failure::error(format_args!("no answer can be read: {error}"));
         io::stderr().flush().and_then(|()| io::stdin().lock().read_line(&mut answer)).map_err(failed)?;

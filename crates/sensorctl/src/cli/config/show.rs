@@ -5,6 +5,7 @@ use crate::config::follow::run::{End, News};
 use crate::config::follow::{Follow, Stand, Step, Tally};
 use crate::config::standing::Standing;
 use crate::operator::now;
+use crate::output::Out;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::{DeviceId, EpochMillis};
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ impl Show {
     /// A JSON object, or a line that stands above the bar; no text is no line.
     pub(super) fn say(&self, value: impl FnOnce() -> Value, line: impl Display) -> io::Result<()> {
         let write = || {
-            let mut out = io::stdout().lock();
+            let mut out = Out;
             if self.json {
                 let mut value = value();
                 value["at"] = json!(now().to_string());

@@ -14,7 +14,7 @@ use crate::firmware::rollout::{Author, Kept};
 use crate::firmware::service::{self, SILENCE};
 use crate::firmware::stages::{Rules, Share, Shares};
 use crate::operator::{Operator, now};
-use crate::powers;
+use crate::powers::{self, LiveKey};
 use crate::publish::Message;
 use crate::registry::Registry;
 use clap::Args;
@@ -97,7 +97,7 @@ impl Publish {
                 "the manifest may not be used any more (--use-before): sign the release anew",
             ));
         }
-        let signer = powers::signer(&self.authority, Power::Configuration).map_err(Failure::error)?;
+        let signer = LiveKey::open(&self.authority, Power::Configuration).map_err(Failure::error)?;
         let mut fleet = Fleet::default();
         if let Some(path) = &self.registry {
             let registry = Registry::open(path).map_err(Failure::error)?;
@@ -106,7 +106,7 @@ impl Publish {
         let operator = self.connect.operator("firmware")?;
         let mut show = Show::new(self.json, &self.connect.broker());
         block_on(async {
-            let before = read_before(&operator, &release.manifest, signer.public()).await?;
+            let before = read_before(&operator, &release.manifest, signer.now().public()).await?;
             self.check(&release.manifest, &before, &firmware, &mut show)?;
             let same = before.kept.filter(|kept| kept.manifest == release.manifest.digest);
             let shares = self.shares(same)?;

@@ -8,6 +8,7 @@ use crate::firmware::manifest::Manifest;
 use crate::firmware::rollout::{Kept, read_state, states};
 use crate::firmware::service::{self, SILENCE};
 use crate::operator::now;
+use crate::output;
 use crate::powers;
 use crate::registry::Registry;
 use clap::Args;
@@ -53,6 +54,7 @@ struct Keys {
 
 impl Status {
     pub(super) fn run(self) -> Result<(), Failure> {
+        output::shows_only();
         let keys = self.authority.as_deref().map(|folder| {
             let key = |power| powers::public(folder, power);
             Ok(Keys { firmware: key(Power::Firmware)?, configuration: key(Power::Configuration)? })

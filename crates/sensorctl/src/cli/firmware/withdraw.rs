@@ -11,7 +11,7 @@ use crate::firmware::rollout::{Author, Kept};
 use crate::firmware::service::{self, SILENCE};
 use crate::firmware::stages::Share;
 use crate::operator::Operator;
-use crate::powers;
+use crate::powers::{self, LiveKey};
 use crate::publish::{Message, publish};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -43,7 +43,7 @@ pub(super) struct Withdraw {
 impl Withdraw {
     pub(super) fn run(self) -> Result<(), Failure> {
         let firmware = powers::public(&self.authority, Power::Firmware).map_err(Failure::error)?;
-        let signer = powers::signer(&self.authority, Power::Configuration).map_err(Failure::error)?;
+        let signer = LiveKey::open(&self.authority, Power::Configuration).map_err(Failure::error)?;
         let release = self.release.as_deref().map(|folder| Release::open(folder, &firmware));
         let release = release.transpose().map_err(Failure::error)?.map(|release| release.manifest);
         let class = match &release {
@@ -59,7 +59,7 @@ impl Withdraw {
                 if topic == offered_at && !payload.is_empty() {
                     offered = Some(Manifest::verify(payload, &firmware));
                 } else if topic == share_at {
-                    kept = Kept::read(payload, signer.public());
+                    kept = Kept::read(payload, signer.now().public());
                 }
             };
             let filters = [offered_at.clone(), share_at.clone()];

@@ -9,7 +9,8 @@ use crate::log::follow::run::{self, RunError, Told};
 use crate::log::follow::{Collector, News, Options};
 use crate::log::store::Store;
 use crate::operator::now;
-use crate::powers;
+use crate::output::{Out, note};
+use crate::powers::LiveKey;
 use crate::registry::Registry;
 use clap::{Args, ValueEnum};
 use protocol::document::Power;
@@ -69,7 +70,7 @@ enum Format {
 impl Follow {
     pub(super) fn run(self) -> Result<(), Failure> {
         let authority = self.authority.filter(|_| !self.no_acknowledge);
-        let signer = authority.map(|folder| powers::signer(&folder, Power::Configuration));
+        let signer = authority.map(|folder| LiveKey::open(&folder, Power::Configuration));
         let signer = signer.transpose().map_err(Failure::error)?;
         let operator = self.connect.operator("log")?.named(self.client_id);
         if !self.registry.exists() {
@@ -95,14 +96,14 @@ impl Follow {
         if format == Format::Text {
             return super::super::say(summary);
         }
-        eprintln!("{summary}");
+        note!("{summary}");
         Ok(())
     }
 }
 
 fn tell(format: Format, at: EpochMillis, told: &Told<'_>) -> io::Result<()> {
     if let Told::Device(device, News::Records(lines)) = told {
-        let mut out = io::stdout().lock();
+        let mut out = Out;
         for line in *lines {
             match format {
                 Format::Text => writeln!(out, "{device} {}", describe::text(&line.record))?,
@@ -124,12 +125,12 @@ fn tell(format: Format, at: EpochMillis, told: &Told<'_>) -> io::Result<()> {
         }
     };
     match (format, id) {
-        (Format::Json, id) => eprintln!(
+        (Format::Json, id) => note!(
             "{}",
             json!({"at": at.to_string(), "news": what, "id": id.map(DeviceId::as_str), "text": text})
         ),
-        (_, Some(id)) => eprintln!("{at} {id}: {text}"),
-        (_, None) => eprintln!("{at} {text}"),
+        (_, Some(id)) => note!("{at} {id}: {text}"),
+        (_, None) => note!("{at} {text}"),
     }
     Ok(())
 }

@@ -6,9 +6,10 @@ use super::arguments::{Logs, Signers};
 use super::verify::{examine, exit_code, text, worst};
 use crate::log::describe;
 use crate::operator::now;
+use crate::output::{self, Out};
 use clap::Args;
 use protocol::EpochMillis;
-use std::io::{self, Write};
+use std::io::Write;
 
 #[derive(Debug, Args)]
 #[command(
@@ -58,14 +59,10 @@ impl Show {
                 time = line.record.time.unwrap_or(time);
                 let wanted = self.since.is_none_or(|since| time >= since)
                     && (self.kind.is_empty() || self.kind.contains(&describe::name(&line.record.event)));
-                if wanted {
-                    writeln!(io::stdout(), "{device} {}", describe::text(&line.record))
-                } else {
-                    Ok(())
-                }
+                if wanted { writeln!(Out, "{device} {}", describe::text(&line.record)) } else { Ok(()) }
             })?;
             if exit_code(&report) > 0 {
-                eprint!("{}", text(&report, &path));
+                output::tell(format_args!("{}", text(&report, &path)));
             }
             code = code.max(exit_code(&report));
         }

@@ -4,13 +4,15 @@ use super::super::Failure;
 use super::arguments::{Logs, Opened, Signers};
 use crate::log::export::Form;
 use crate::log::fault::{Fault, What};
+use crate::log::keys::CLOCKS_MS;
 use crate::log::store::{self, StoreError, StoredDelivery};
 use crate::log::verify::{Expected, Finding, Gap, Proof, Report, verify_file};
 use crate::log::{delivery, delivery::Line};
-use crate::powers;
+use crate::output::{self, Out, note};
+use crate::powers::{self, Held};
 use clap::Args;
-use protocol::DeviceId;
 use protocol::document::Power;
+use protocol::{DeviceId, EpochMillis};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -51,7 +53,7 @@ impl Verify {
         for (device, path) in self.logs.find()? {
             let report = examine(&device, &path, &signers, self.authority.as_deref(), self.from, |line| {
                 match self.export {
-                    Some(form) => writeln!(io::stdout(), "{}", form.write(&device, line)),
+                    Some(form) => writeln!(Out, "{}", form.write(&device, line)),
                     None => Ok(()),
                 }
             });
@@ -59,7 +61,7 @@ impl Verify {
                 Ok(report) => report,
                 // The others are verified all the same.
                 Err(error) => {
-                    eprintln!("{device}: {}", error.message);
+                    note!("{device}: {}", error.message);
                     failed.get_or_insert(error);
                     continue;
                 }
@@ -69,7 +71,7 @@ impl Verify {
                 text.push_str("  no acknowledgement beside it: whether its end is there cannot be told\n");
             }
             if self.export.is_some() {
-                eprint!("{text}");
+                output::tell(format_args!("{text}"));
             } else {
                 super::super::say(text.trim_end())?;
             }
@@ -108,14 +110,17 @@ pub(super) fn examine(
 ) -> Result<Report, Failure> {
     let acknowledged = match authority {
         Some(folder) => {
-            let key = powers::public(folder, Power::Configuration).map_err(Failure::error)?;
-            store::acknowledged_with(path, &key)
+            let keys = powers::held(folder, Power::Configuration).map_err(Failure::error)?;
+            store::acknowledged_with(path, &keys).map(|it| it.map(|(it, held)| (it, Some(held))))
         }
-        None => store::acknowledged(path),
+        None => store::acknowledged(path).map(|it| it.map(|it| (it, None))),
     };
-    let mut damaged = None;
+    let (mut damaged, mut signed_with) = (None, None);
     let acknowledged = match acknowledged {
-        Ok(acknowledged) => acknowledged.map(|it| (it.number, it.hash)),
+        Ok(acknowledged) => acknowledged.map(|(it, held)| {
+            signed_with = held;
+            (it.number, it.hash)
+        }),
         // It is a finding of this log, and no reason to say nothing about it.
         Err(StoreError::Acknowledgement(_, why)) => {
             damaged = Some(Finding { offset: 0, fault: Fault { record: None, what: What::Witness(why) } });
@@ -125,8 +130,13 @@ pub(super) fn examine(
     };
     let mut written = Ok(());
     let mut hashes = BTreeMap::new();
+    // When the record was made that is acknowledged; one without a time is as old as the one before it.
+    let mut made = EpochMillis(0);
     let report = verify_file(path, device, signers.keys(), Expected { from, acknowledged }, |line| {
         hashes.insert(line.record.sequence, line.hash);
+        if acknowledged.is_some_and(|(number, _)| line.record.sequence <= number) {
+            made = line.record.time.unwrap_or(made);
+        }
         if written.is_ok() {
             written = tell(line);
         }
@@ -136,6 +146,13 @@ pub(super) fn examine(
     // With the authority's key it is known that there must be one.
     if authority.is_some() && acknowledged.is_none() && damaged.is_none() && report.records > 0 {
         damaged = Some(Finding { offset: 0, fault: Fault { record: None, what: What::NoWitness } });
+    }
+    if let Some(Held { key, until: Some(until) }) = signed_with {
+        let until = EpochMillis::from_seconds(u64::try_from(until.unix_timestamp()).unwrap_or_default());
+        if made.since(until) > CLOCKS_MS {
+            let what = What::FormerWitness(key.id(), until);
+            damaged = Some(Finding { offset: 0, fault: Fault { record: None, what } });
+        }
     }
     report.findings.extend(damaged);
     // What was refused while following, and what it proves.

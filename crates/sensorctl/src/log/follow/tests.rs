@@ -51,7 +51,7 @@ impl Service {
     }
 
     fn collector(&self, accept_gaps: bool, now: EpochMillis) -> Collector {
-        let signer = Some(powers::signer(&self.path("powers"), POWERS[1]).unwrap());
+        let signer = Some(LiveKey::open(&self.path("powers"), POWERS[1]).unwrap());
         let options = Options { only: BTreeSet::new(), signer, accept_gaps };
         Collector::new(self.registry(), Store::open(&self.path("store")).unwrap(), options, now).unwrap()
     }

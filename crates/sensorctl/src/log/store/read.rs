@@ -3,9 +3,10 @@
 use super::line::{self, RefusedLine};
 use super::{ACKNOWLEDGED, Damage, LOG, REFUSED, REFUSED_BYTES_MAX, StoreError, StoredDelivery};
 use crate::folder::{self, io_error};
+use crate::powers::Held;
 use protocol::document::LogAcknowledgement;
 use protocol::signed::Envelope;
-use protocol::{DeviceId, PublicKey, Refusal};
+use protocol::{DeviceId, Refusal};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -90,17 +91,22 @@ pub fn acknowledged(path: &Path) -> Result<Option<LogAcknowledgement>, StoreErro
     read_acknowledged(path, peek)
 }
 
-/// The same, proven with the key of the power over configurations.
-pub fn acknowledged_with(path: &Path, key: &PublicKey) -> Result<Option<LogAcknowledgement>, StoreError> {
+/// The same, proven with a key of the power over configurations: one that is or was in force, and which one it is.
+pub fn acknowledged_with(
+    path: &Path,
+    keys: &[Held],
+) -> Result<Option<(LogAcknowledgement, Held)>, StoreError> {
     read_acknowledged(path, |document| {
-        Ok(Envelope::decode(document)?.verify::<LogAcknowledgement>(key)?.into_inner())
+        let envelope = Envelope::decode(document)?;
+        let held = keys.iter().find(|held| held.key.id() == envelope.signer()).ok_or(Refusal::UnknownKey)?;
+        Ok((envelope.verify::<LogAcknowledgement>(&held.key)?.into_inner(), *held))
     })
 }
 
-fn read_acknowledged(
+fn read_acknowledged<T>(
     path: &Path,
-    read: impl FnOnce(&[u8]) -> Result<LogAcknowledgement, Refusal>,
-) -> Result<Option<LogAcknowledgement>, StoreError> {
+    read: impl FnOnce(&[u8]) -> Result<T, Refusal>,
+) -> Result<Option<T>, StoreError> {
     let path = path.with_extension(ACKNOWLEDGED);
     if !path.exists() {
         return Ok(None);

@@ -7,6 +7,7 @@ use crate::firmware::rollout::run::{End, News};
 use crate::firmware::service::{Upload, Uploaded};
 use crate::firmware::stages::{Share, Verdict};
 use crate::operator::now;
+use crate::output::Out;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::EpochMillis;
 use serde_json::{Value, json};
@@ -84,9 +85,9 @@ impl Show {
                 if let Some(object) = value.as_object_mut() {
                     object.insert("at".to_owned(), json!(now().to_string()));
                 }
-                writeln!(io::stdout(), "{value}")
+                writeln!(Out, "{value}")
             } else {
-                writeln!(io::stdout(), "{line}")
+                writeln!(Out, "{line}")
             }
         };
         self.upload.suspend(|| self.stage.suspend(write))
