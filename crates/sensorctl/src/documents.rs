@@ -2,11 +2,10 @@
 //! connection. Configurations are in [`crate::config`]. R-AUTHORITY, R-ROOTS, R-DESTROY.
 
 use crate::powers::{self, PowersError};
-use crate::registry::Registry;
 use crate::signer::Signer;
 use protocol::document::{Audience, AuthorityKey, Certificates, ContentType, Power, RootList};
 use protocol::signed::Document;
-use protocol::{Channel, DeviceId, KeyId, Name, PublicKey};
+use protocol::{Channel, DeviceId, Name, PublicKey};
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,10 +62,6 @@ pub struct Letter {
 pub enum DocumentError {
     /// Keys or numbers.
     Powers(PowersError),
-    /// The registry has no identity in force for this device.
-    NoIdentity(DeviceId),
-    /// The device has several identities in force.
-    SeveralIdentities(DeviceId),
     /// More roots than a device holds.
     Roots(usize),
     /// This power's key cannot be replaced by a document.
@@ -77,12 +72,6 @@ impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Powers(error) => error.fmt(f),
-            Self::NoIdentity(id) => write!(f, "the registry has no identity in force for {id}"),
-            Self::SeveralIdentities(id) => write!(
-                f,
-                "{id} has several identities in force: say with --identity which one it uses (its identity/state tells), \
-                 or revoke the others with `sensorctl revoke --keep`"
-            ),
             Self::Roots(count) => write!(
                 f,
                 "there are {count} roots; a device holds from 1 to {}",
@@ -156,19 +145,6 @@ impl Content {
                 finish(signer, &AuthorityKey { audience, number, power: *power, key: *key })
             }
         }
-    }
-}
-
-/// The one identity in force that the registry knows of a device.
-pub fn only_identity(id: &DeviceId, registry: Option<&Registry>) -> Result<KeyId, DocumentError> {
-    let none = || DocumentError::NoIdentity(id.clone());
-    let mut keys: Vec<KeyId> =
-        registry.ok_or_else(none)?.in_force(id).map(|identity| identity.key.id()).collect();
-    keys.dedup();
-    match keys.as_slice() {
-        [] => Err(none()),
-        [key] => Ok(*key),
-        _ => Err(DocumentError::SeveralIdentities(id.clone())),
     }
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authority;
+pub mod clear;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod documents;
 pub mod enrol;
 pub mod firmware;
 pub mod folder;
+pub mod identity;
 pub mod ledger;
 pub mod log;
 pub mod operator;

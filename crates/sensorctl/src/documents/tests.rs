@@ -1,10 +1,8 @@
 use super::*;
 use crate::folder::NewFolder;
-use crate::registry::{Event, Identity};
 use crate::signer::{Home, random_key};
 use protocol::signed::Envelope;
 use tempfile::TempDir;
-use time::OffsetDateTime;
 
 fn signer() -> (TempDir, Signer) {
     let temporary = tempfile::tempdir().unwrap();
@@ -35,29 +33,6 @@ fn every_document_verifies_as_what_it_is_and_says_what_was_wanted() {
     let document = envelope.verify::<RootList<'_>>(signer.public()).unwrap().into_inner();
     assert_eq!((document.number, document.roots.0.len(), document.roots.0[1]), (7, 2, &[0x31; 30][..]));
     assert_eq!(envelope.content_type().power(), Power::Anchors);
-}
-
-#[test]
-fn the_identity_of_a_device_is_the_only_one_that_the_registry_knows_and_no_guess() {
-    let temporary = tempfile::tempdir().unwrap();
-    let mut registry = Registry::open(&temporary.path().join("registry.jsonl")).unwrap();
-    let id: DeviceId = "dev-1".parse().unwrap();
-    let found = |registry: &Registry| only_identity(&id, Some(registry));
-    assert!(matches!(found(&registry), Err(DocumentError::NoIdentity(_))));
-    assert!(matches!(only_identity(&id, None), Err(DocumentError::NoIdentity(_))));
-    let identity = || Identity {
-        id: id.clone(),
-        key: key(),
-        tls: key(),
-        certificate: [0; 32],
-        serial: vec![1],
-        until: OffsetDateTime::UNIX_EPOCH,
-    };
-    let (first, second) = (identity(), identity());
-    registry.append(&[Event::Registered(first.clone())]).unwrap();
-    assert_eq!(found(&registry).unwrap(), first.key.id());
-    registry.append(&[Event::Registered(second)]).unwrap();
-    assert!(matches!(found(&registry), Err(DocumentError::SeveralIdentities(_))));
 }
 
 #[test]
