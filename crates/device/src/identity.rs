@@ -17,6 +17,7 @@ use crate::interface::End;
 use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
 use crate::vault;
+pub use documents::{check_chain, check_roots};
 use protocol::document::{Audience, CSR_BYTES_MAX, KeyUse, Power, RenewalRequest};
 use protocol::identity_state::{Life as SaidLife, ROOTS_SOON_MS, Rotation};
 use protocol::signed::SealError;

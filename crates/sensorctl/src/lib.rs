@@ -13,6 +13,7 @@ pub mod enrol;
 pub mod firmware;
 pub mod folder;
 pub mod identity;
+pub mod judge;
 pub mod ledger;
 pub mod log;
 pub mod operator;

@@ -247,8 +247,8 @@ const fn alone(audience: &Audience) -> Result<(), Refusal> {
     }
 }
 
-/// A list of roots is one that could vouch for a service now.
-pub(crate) fn check_roots(roots: &[&[u8]], time: EpochMillis) -> Result<(), Refusal> {
+/// A list of roots is one that could vouch for a service at `time`. The refusal is [`Refusal::Certificate`].
+pub fn check_roots(roots: &[&[u8]], time: EpochMillis) -> Result<(), Refusal> {
     let usable = |root: &&[u8]| {
         Certificate::decode(root).is_ok_and(|root| root.is_authority() && time < root.not_after())
     };
@@ -259,8 +259,9 @@ fn decode(der: &[u8]) -> Result<Certificate<'_>, Refusal> {
     Certificate::decode(der).map_err(|_| Refusal::Certificate)
 }
 
-/// A chain is for this device and this TLS key: name, key, use, dates, and each certificate issued by the next.
-pub(crate) fn check_chain(
+/// A chain is for this device and this TLS key at `time`: name, key, use, dates, and each certificate issued by the next
+/// (RFC 5280, section 6.1). The refusal is [`Refusal::Certificate`].
+pub fn check_chain(
     chain: &[&[u8]],
     id: &DeviceId,
     key: &PublicKey,

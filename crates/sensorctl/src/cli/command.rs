@@ -253,6 +253,9 @@ const EXPIRY_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 fn expiry(text: &str) -> Result<Duration, String> {
     let expiry = duration(text)?;
+    if expiry.is_zero() {
+        return Err("a command that has expired is refused by every device: 1s at least".to_owned());
+    }
     if expiry > EXPIRY_MAX { Err("a command is valid for 7d at most".to_owned()) } else { Ok(expiry) }
 }
 
@@ -407,6 +410,7 @@ mod tests {
     #[test]
     fn a_command_is_valid_for_a_week_at_most() {
         assert_eq!(expiry("7d"), Ok(EXPIRY_MAX));
+        assert!(expiry("0").is_err() && expiry("0d").is_err(), "it has expired when it comes");
         assert!(expiry("604801").is_err() && expiry("9999d").is_err() && expiry("1w").is_err());
     }
 }
