@@ -17,6 +17,8 @@ use crate::interface::End;
 use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
 use crate::vault;
+pub use documents::check_chain;
+pub use protocol::x509::path::check_roots;
 use protocol::document::{Audience, CSR_BYTES_MAX, KeyUse, Power, RenewalRequest};
 use protocol::identity_state::{Life as SaidLife, ROOTS_SOON_MS, Rotation};
 use protocol::signed::SealError;

@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod client;
 pub mod dut;
+pub mod handbook;
 pub mod load;
 pub mod mosquitto;
 pub mod operator;

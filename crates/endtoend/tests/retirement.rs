@@ -8,7 +8,7 @@ use endtoend::operator::{Book, Operator};
 use endtoend::pki::client_config;
 use endtoend::search::{Search, Secret};
 use endtoend::site::{Program, Site};
-use endtoend::{programs, vaults};
+use endtoend::{handbook, programs, vaults};
 use protocol::identity_state::Life;
 use protocol::{DeviceId, IdentityState, KeyId};
 use std::fs;
@@ -146,6 +146,65 @@ async fn a_retired_device_is_blank_and_comes_back_with_new_keys_and_a_destroyed_
     let again = site.try_sensorctl("provision-destroyed", &provision).await;
     assert!(!again.status.success(), "{again:?}");
     assert!(device.ended().await.stderr.contains("it never works again"));
+}
+
+#[tokio::test]
+async fn the_documented_end_of_a_device_works_word_for_word_for_one_that_has_renewed() {
+    const END: &str = "The end of an identity, and of a device";
+    let site = Site::new(programs!()).await;
+    // As the document calls it.
+    std::os::unix::fs::symlink(site.path("authority"), site.path("powers")).expect("another name");
+    let broker = Mosquitto::start(&site.pki()).await;
+    let port = broker.port();
+    let own = site.operator("ca", "renew").await;
+    let mut renew = site.renew(&own, port).await;
+    let (_time, time_port) = site.time_server(0).await;
+    let mut device = site.device(1, "");
+    device.until_said("ready blank device", 1).await;
+    site.sensorctl("provision", &(site.provisioning(port, time_port) + " --line tty1 --id dev-7")).await;
+    // Every device renews at its first connection.
+    renew.until_said("dev-7", 1).await;
+    let in_force =
+        || site.registry().in_force(&id("dev-7")).map(|identity| identity.key.id()).collect::<Vec<_>>();
+    let mut operator = Operator::start(&site.pki(), port).await;
+    let uses = |book: &Book| {
+        let said = book.identities.get(&id("dev-7"))?;
+        (said.certificate > 0).then(|| said.key.as_str().to_owned())
+    };
+    operator.until("the new identity in force", |book| uses(book).is_some()).await;
+    let used = uses(&operator.book()).expect("a key");
+    assert_eq!(in_force().len(), 2, "the factory's and the new one");
+
+    let mut commands = handbook::commands(END, port);
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    let revoke = commands.pop().expect("the last one");
+    // The other way round is refused, with the right advice, and nothing is done.
+    for words in &commands[..2] {
+        site.sensorctl("programs", words).await;
+    }
+    let refused = site.try_sensorctl("too-early", &revoke).await;
+    assert!(
+        !refused.status.success() && refused.stderr.contains("sensorctl command decommission"),
+        "{refused:?}"
+    );
+    assert_eq!(in_force().len(), 2);
+    let shown = site.sensorctl("show", &commands[2]).await;
+    let line = shown.lines().find(|line| line.ends_with("IN USE")).expect("the identity in use");
+    assert!(line.contains(&used), "{shown}");
+    // There is no terminal to ask at.
+    site.sensorctl("decommission", &format!("{} --yes", commands[3])).await;
+    device.until_said("the secrets are wiped: the device is blank", 1).await;
+    device.until_said("stopped after", 1).await;
+    site.sensorctl("revoke", &revoke).await;
+    assert_eq!(in_force(), []);
+    // Nothing is kept of it: who comes anew hears nothing.
+    drop(operator);
+    let own = client_config(site.pki().operator());
+    let mut anew = Client::connect(options("operator", port, own)).await.expect("it gets in");
+    anew.subscribe("device/#").await.expect("SUBACK");
+    anew.publish("device/dev-8/command", "end", false).await.expect("PUBACK");
+    let kept = anew.messages_before("end").await.expect("a connection");
+    assert!(kept.iter().all(|(topic, _)| !topic.starts_with("device/dev-7/")), "{kept:?}");
 }
 
 /// Two devices in service, `dev-1` and `dev-2`, and their time server.

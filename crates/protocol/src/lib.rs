@@ -26,6 +26,7 @@ mod name;
 pub mod patch;
 pub mod provisioning;
 pub mod reason;
+pub mod rights;
 pub mod signed;
 pub mod state;
 mod strict;

@@ -6,10 +6,9 @@
 
 pub mod run;
 
-use crate::documents::{DocumentError, only_identity};
+use crate::identity::says;
 use crate::powers::{self, Numbers, PowersError};
 use crate::publish::Message;
-use crate::registry::Registry;
 use crate::signer::Signer;
 use protocol::command::{ActionName, AudienceKind, Outcome};
 use protocol::document::{Action, Audience, Command, End, Power, Retirement};
@@ -194,8 +193,7 @@ impl Order {
             Some(identity) => {
                 let state = IdentityState::decode(payload).ok()?;
                 // The state that is retained of an earlier life names another key.
-                (state.life != Life::Provisioned && state.key.as_str() == identity.to_string())
-                    .then_some(Standing::Done)?
+                (state.life != Life::Provisioned && says(&state, &identity)).then_some(Standing::Done)?
             }
             None => self.standing(&CommandAnswer::decode(payload).ok()?, live)?,
         };
@@ -235,15 +233,6 @@ fn message(device: &DeviceId, retained: bool, payload: Vec<u8>) -> Message {
 /// What takes back commands that the broker keeps for these devices.
 pub fn withdrawal(devices: &[DeviceId]) -> Vec<Message> {
     devices.iter().map(|device| message(device, true, Vec::new())).collect()
-}
-
-/// The identity whose life ends: the one that was named, or the only one that the device has in force.
-pub fn identity(
-    device: &DeviceId,
-    named: Option<KeyId>,
-    registry: Option<&Registry>,
-) -> Result<KeyId, DocumentError> {
-    named.map_or_else(|| only_identity(device, registry), Ok)
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Signed documents for devices that are in service: what each says, who signs it and where it goes. Owns neither keys nor
 //! connection. Configurations are in [`crate::config`]. R-AUTHORITY, R-ROOTS, R-DESTROY.
 
+use crate::judge::{self, Objection};
+use crate::operator::now;
 use crate::powers::{self, PowersError};
 use crate::registry::Registry;
 use crate::signer::Signer;
 use protocol::document::{Audience, AuthorityKey, Certificates, ContentType, Power, RootList};
-use protocol::signed::Document;
 use protocol::{Channel, DeviceId, KeyId, Name, PublicKey};
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 /// What a document says.
@@ -63,31 +65,36 @@ pub struct Letter {
 pub enum DocumentError {
     /// Keys or numbers.
     Powers(PowersError),
-    /// The registry has no identity in force for this device.
-    NoIdentity(DeviceId),
-    /// The device has several identities in force.
-    SeveralIdentities(DeviceId),
     /// More roots than a device holds.
     Roots(usize),
     /// This power's key cannot be replaced by a document.
     Power(Power),
+    /// The new key for a power is this other power's.
+    SameKey(Power),
+    /// The new key for a power is this device's.
+    DeviceKey(DeviceId),
+    /// Every device would refuse it.
+    Objection(Objection),
 }
 
 impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Powers(error) => error.fmt(f),
-            Self::NoIdentity(id) => write!(f, "the registry has no identity in force for {id}"),
-            Self::SeveralIdentities(id) => write!(
-                f,
-                "{id} has several identities in force: say with --identity which one it uses (its identity/state tells), \
-                 or revoke the others with `sensorctl revoke --keep`"
-            ),
             Self::Roots(count) => write!(
                 f,
                 "there are {count} roots; a device holds from 1 to {}",
                 protocol::document::ROOTS_MAX
             ),
+            Self::SameKey(other) => write!(
+                f,
+                "not signed, as every device would refuse it: the key is that of the power {other}; one key with two powers would \
+                 be one power"
+            ),
+            Self::DeviceKey(id) => {
+                write!(f, "not signed: the key is one of {id}'s own, which has no power over others")
+            }
+            Self::Objection(objection) => objection.fmt(f),
             Self::Power(power) => write!(f, "the key of the power {power} is fixed: no document replaces it"),
         }
     }
@@ -126,49 +133,87 @@ impl Content {
         }
     }
 
-    /// What can be said against it before anything is signed.
-    pub fn check(&self) -> Result<(), DocumentError> {
+    /// What every device would hold against it, before a number is used up: `folder` has the public keys of the powers, `signer`
+    /// will sign it for `audience`.
+    pub fn check(
+        &self,
+        signer: KeyId,
+        folder: &Path,
+        registry: Option<&Registry>,
+        audience: &Audience,
+    ) -> Result<(), DocumentError> {
         match self {
             Self::Roots(roots) if !(1..=protocol::document::ROOTS_MAX).contains(&roots.len()) => {
-                Err(DocumentError::Roots(roots.len()))
+                return Err(DocumentError::Roots(roots.len()));
             }
+            Self::Roots(_) => {}
             Self::AuthorityKey(power @ (Power::Factory | Power::Device), _) => {
-                Err(DocumentError::Power(*power))
+                return Err(DocumentError::Power(*power));
             }
-            _ => Ok(()),
+            Self::AuthorityKey(power, key) => {
+                let others = powers::POWERS.into_iter().filter(|other| other != power);
+                // A folder need not have the keys of all powers.
+                let same = |other: &Power| powers::public(folder, *other).is_ok_and(|other| other == *key);
+                if let Some(other) = others.into_iter().find(same) {
+                    return Err(DocumentError::SameKey(other));
+                }
+                if let Some(owner) = registry.and_then(|registry| registry.owner(&key.id())) {
+                    return Err(DocumentError::DeviceKey(owner.clone()));
+                }
+            }
         }
+        // Any number will do.
+        self.written(audience.clone(), 1, |document| document.judge(signer))
     }
 
     /// Signs it with this number for one device, a group or all.
     pub fn sign(&self, signer: &Signer, audience: Audience, number: u32) -> Result<Vec<u8>, DocumentError> {
-        fn finish<'b>(signer: &Signer, document: &impl Document<'b>) -> Result<Vec<u8>, DocumentError> {
-            Ok(powers::sign(signer, document)?)
-        }
+        self.written(audience, number, |document| document.sign(signer))
+    }
+
+    /// Does this with the document that says it.
+    fn written<T>(
+        &self,
+        audience: Audience,
+        number: u32,
+        then: impl FnOnce(Written<'_>) -> Result<T, DocumentError>,
+    ) -> Result<T, DocumentError> {
         match self {
             Self::Roots(all) => {
                 let mut roots = Certificates::default();
                 for root in all {
                     roots.0.push(root.as_slice()).map_err(|_| DocumentError::Roots(all.len()))?;
                 }
-                finish(signer, &RootList { audience, number, roots })
+                then(Written::Roots(RootList { audience, number, roots }))
             }
             Self::AuthorityKey(power, key) => {
-                finish(signer, &AuthorityKey { audience, number, power: *power, key: *key })
+                then(Written::AuthorityKey(AuthorityKey { audience, number, power: *power, key: *key }))
             }
         }
     }
 }
 
-/// The one identity in force that the registry knows of a device.
-pub fn only_identity(id: &DeviceId, registry: Option<&Registry>) -> Result<KeyId, DocumentError> {
-    let none = || DocumentError::NoIdentity(id.clone());
-    let mut keys: Vec<KeyId> =
-        registry.ok_or_else(none)?.in_force(id).map(|identity| identity.key.id()).collect();
-    keys.dedup();
-    match keys.as_slice() {
-        [] => Err(none()),
-        [key] => Ok(*key),
-        _ => Err(DocumentError::SeveralIdentities(id.clone())),
+/// One of the documents.
+enum Written<'b> {
+    Roots(RootList<'b>),
+    AuthorityKey(AuthorityKey),
+}
+
+impl Written<'_> {
+    fn judge(&self, signer: KeyId) -> Result<(), DocumentError> {
+        let judged = match self {
+            Self::Roots(document) => judge::document(document, signer, now()),
+            Self::AuthorityKey(document) => judge::document(document, signer, now()),
+        };
+        judged.map_err(DocumentError::Objection)
+    }
+
+    fn sign(&self, signer: &Signer) -> Result<Vec<u8>, DocumentError> {
+        let signed = match self {
+            Self::Roots(document) => powers::sign(signer, document),
+            Self::AuthorityKey(document) => powers::sign(signer, document),
+        };
+        Ok(signed?)
     }
 }
 

@@ -5,6 +5,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "`output` is the one door")]
 
 pub mod authority;
+pub mod clear;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -13,6 +14,8 @@ pub mod documents;
 pub mod enrol;
 pub mod firmware;
 pub mod folder;
+pub mod identity;
+pub mod judge;
 pub mod ledger;
 pub mod log;
 pub mod operator;

@@ -15,6 +15,8 @@ pub use live::LiveKey;
 
 use crate::folder::{self, FolderError, NewFolder};
 use crate::output::note;
+use crate::judge::{self, Objection};
+use crate::operator::now;
 use crate::signer::{self, Home, Signer, SignerError};
 use protocol::document::Power;
 use protocol::signed::{Document, PROVISION_DOCUMENT_BYTES_MAX, SealError, seal};
@@ -56,6 +58,8 @@ pub enum PowersError {
     Jump(String, u64),
     /// The document is larger than a device can hold.
     TooLong,
+    /// Every device would refuse the document.
+    Objection(Objection),
 }
 
 impl fmt::Display for PowersError {
@@ -87,6 +91,7 @@ impl fmt::Display for PowersError {
                  only grow, and there is none above {}",
                 u32::MAX
             ),
+            Self::Objection(objection) => objection.fmt(f),
             Self::TooLong => f.write_str("the document is larger than a device can hold: give fewer roots"),
         }
     }
@@ -141,8 +146,9 @@ pub fn signer(folder: &Path, power: Power) -> Result<Signer, PowersError> {
     Ok(signer)
 }
 
-/// Signs a document.
+/// Signs a document that devices take; what every device would refuse is not signed ([`judge`]).
 pub fn sign<'b>(signer: &Signer, document: &impl Document<'b>) -> Result<Vec<u8>, PowersError> {
+    judge::document(document, signer.public().id(), now()).map_err(PowersError::Objection)?;
     let mut out = vec![0; PROVISION_DOCUMENT_BYTES_MAX];
     let sealed = seal(document, signer.public().id(), &mut out, |digest| signer.sign(digest));
     let len = sealed.map_err(|error| match error {

@@ -3,11 +3,10 @@
 
 use crate::authority::crl::{Revoked, Written, plain};
 use crate::authority::{self, Authority, AuthorityError};
-use crate::documents::Letter;
 use crate::folder::{self, FolderError};
 use crate::powers::{Numbers, PowersError};
 use crate::registry::{Event, Identity, Registry, RegistryError, Turn};
-use protocol::{Channel, DeviceId, KeyId};
+use protocol::{DeviceId, KeyId};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -183,25 +182,6 @@ pub fn write_lists(
         files.push(all.to_owned());
     }
     Ok((revoked.len(), files))
-}
-
-/// What a broker keeps of a device, taken back.
-pub fn clearing(id: &DeviceId) -> Vec<Letter> {
-    const KEPT: [Channel; 11] = [
-        Channel::State,
-        Channel::IdentityState,
-        Channel::FirmwareState,
-        Channel::ConfigState,
-        Channel::CommandAnswer,
-        Channel::Command,
-        Channel::LogDesired,
-        Channel::ConfigDesired,
-        Channel::RootsDesired,
-        Channel::AuthorityDesired,
-        Channel::IdentityDesired,
-    ];
-    let letter = |channel| Letter { device: id.clone(), channel, retained: true, payload: Vec::new() };
-    KEPT.map(letter).to_vec()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use protocol::Channel;
 use protocol::document::{Audience, IdentityCertificate, Power, RootList};
 use protocol::topic::topic;
 use protocol::x509::Certificate;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rumqttc::{Client, Connection, Event, Packet, QoS};
 use serde_json::Value;
 use service::{Device, PATIENCE, Service, message, public, random_key};
@@ -189,6 +190,46 @@ fn documents_reach_the_devices_that_they_are_for_with_numbers_that_grow() {
             _ => {}
         }
     }
+}
+
+#[test]
+fn a_root_that_no_device_would_take_is_neither_signed_nor_sent_and_uses_up_no_number() {
+    let service = Service::new();
+    let device = service.device("dev-1");
+    let broker = format!("localhost:{}", service.port);
+    let roots = |root: &str| {
+        let words = ["document", "roots", "--root", root, "--id", "dev-1", "--authority", "powers"];
+        service.output(&[&words[..], &["--publish", &broker, "--ca", "ca", "--out", "out.cose"]].concat())
+    };
+    for (name, not_after, usage, ca) in [
+        ("expired.crt", 2021, KeyUsagePurpose::KeyCertSign, true),
+        ("ku-no-sign.crt", 2040, KeyUsagePurpose::DigitalSignature, true),
+        ("no-bc.crt", 2040, KeyUsagePurpose::KeyCertSign, false),
+    ] {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(not_after, 1, 1));
+        params.key_usages = vec![usage];
+        params.is_ca = if ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::NoCa };
+        let root = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(service.path(name), root.pem()).unwrap();
+    }
+    for root in ["ca/broker.crt", "ca/operator.crt", "expired.crt", "ku-no-sign.crt", "no-bc.crt"] {
+        let output = roots(root);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{root}: {said}");
+        assert!(said.contains("not signed, as every device would refuse it: root 1 "), "{root}: {said}");
+        assert!(
+            !service.path("out.cose").exists() && !service.path("powers/numbers.json").exists(),
+            "{root}"
+        );
+    }
+    let output = roots("ca/ca.crt");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (_client, mut connection) = service.connect(&device);
+    let document = message(&mut connection, &device, Channel::RootsDesired);
+    let list: RootList<'_> = service.verify(Power::Anchors, &document);
+    assert_eq!(list.number, 1, "the first one is the first that devices can take");
 }
 
 #[test]

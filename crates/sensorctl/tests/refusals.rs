@@ -260,7 +260,7 @@ fn bad_arguments_of_the_operators_commands_are_refused() {
     refused(
         &["revoke", "--ca", &ca, "--registry", &registry, "--id", "a", "--keep", "00"],
         2,
-        "16 hexadecimal digits",
+        "4 to 64 hexadecimal digits",
     );
     refused(&["renew", "--registry", &registry, "--authority", &ca], 2, "--ca is missing");
     refused(

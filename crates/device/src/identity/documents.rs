@@ -252,8 +252,9 @@ fn decode(der: &[u8]) -> Result<Certificate<'_>, Refusal> {
     Certificate::decode(der).map_err(|_| Refusal::Certificate)
 }
 
-/// A chain is for this device and this TLS key: name, key, use, dates, and each certificate issued by the next.
-pub(crate) fn check_chain(
+/// A chain is for this device and this TLS key at `time`: name, key, use, dates, and each certificate issued by the next
+/// (RFC 5280, section 6.1). The refusal is [`Refusal::Certificate`].
+pub fn check_chain(
     chain: &[&[u8]],
     id: &DeviceId,
     key: &PublicKey,

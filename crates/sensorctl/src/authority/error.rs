@@ -3,6 +3,7 @@
 use super::file;
 use crate::folder::FolderError;
 use crate::signer::SignerError;
+use protocol::Refusal;
 use protocol::x509::X509Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub enum AuthorityError {
     Signer(SignerError),
     /// A certificate that was made is none that a device takes.
     Form(X509Error),
+    /// The device would refuse the certificate that was made.
+    Refused(Refusal),
     /// A key or certificate could not be made.
     Making(rcgen::Error),
 }
@@ -78,6 +81,7 @@ impl fmt::Display for AuthorityError {
             Self::Form(error) => {
                 write!(f, "the certificate that was made is none that a device takes: {error}")
             }
+            Self::Refused(why) => write!(f, "the device would refuse the certificate that was made: {why}"),
             Self::Making(error) => write!(f, "a certificate could not be made: {error}"),
         }
     }

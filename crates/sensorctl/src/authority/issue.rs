@@ -3,6 +3,7 @@
 
 use super::{Authority, AuthorityError, check_days, common_name, named, serial, validity};
 use crate::folder::FolderError;
+use device::identity::check_chain;
 use protocol::x509::Certificate;
 use protocol::{DeviceId, PublicKey};
 use rcgen::{
@@ -67,6 +68,7 @@ impl Authority {
         let der = certificate.der().to_vec();
         // What the device's own decoder does not read is not sent to it.
         Certificate::decode(&der).map_err(AuthorityError::Form)?;
+        check_chain(&[&der], id, key, crate::operator::now()).map_err(AuthorityError::Refused)?;
         Ok(Issued { der, serial: number.to_bytes(), until: params.not_after })
     }
 

@@ -6,6 +6,7 @@ use super::shared::block_on;
 use crate::command::run::{self, Told};
 use crate::command::{self, Order, Standing, Whom, power};
 use crate::firmware::service;
+use crate::identity::{self, KeyPrefix};
 use crate::operator::{Operator, now};
 use crate::output::{self, Out};
 use crate::powers;
@@ -71,8 +72,8 @@ enum Wanted {
     },
     /// End a device's life: its secrets are wiped (signed by the power over anchors)
     ///
-    /// For the device with exactly the identity that it has now, which the registry tells. It reaches a device that listens
-    /// now and is never kept. Asks before it is sent.
+    /// For the device with exactly the identity that it has now: the device says which, and the registry knows the whole of its
+    /// key's id. It reaches a device that listens now and is never kept. Asks before it is sent.
     Decommission(Decommission),
     /// Take back commands that the broker keeps for devices that have not begun them
     Withdraw(Withdraw),
@@ -153,12 +154,12 @@ struct Decommission {
     /// blank: it may be provisioned again; destroyed: it never works again
     #[arg(long)]
     end: Finally,
-    /// The registry: it tells which identity the device has
+    /// The registry: it knows the device's identities
     #[arg(long, value_name = "FILE", required_unless_present = "identity")]
     registry: Option<PathBuf>,
-    /// Id of the device's identity key, 64 hexadecimal digits, instead of asking the registry
-    #[arg(long, value_name = "HEX", value_parser = super::shared::key_id)]
-    identity: Option<KeyId>,
+    /// Id of the device's identity key, or its beginning where there is --registry, instead of asking the device
+    #[arg(long, value_name = "HEX")]
+    identity: Option<KeyPrefix>,
     /// Folder with the keys of the powers; the private key of the power over anchors signs
     #[arg(long, value_name = "DIR")]
     authority: PathBuf,
@@ -253,6 +254,9 @@ const EXPIRY_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 fn expiry(text: &str) -> Result<Duration, String> {
     let expiry = duration(text)?;
+    if expiry.is_zero() {
+        return Err("a command that has expired is refused by every device: 1s at least".to_owned());
+    }
     if expiry > EXPIRY_MAX { Err("a command is valid for 7d at most".to_owned()) } else { Ok(expiry) }
 }
 
@@ -321,11 +325,38 @@ fn summary(order: &Order) -> Result<u8, Failure> {
 }
 
 impl Decommission {
+    /// The identity whose life ends: the one that is named, or the one that the device says it uses. One that is revoked counts
+    /// too: as long as the device is connected it can still be told.
+    fn identity(&self, operator: &Operator) -> Result<KeyId, Failure> {
+        let named = self.identity.as_ref();
+        let Some(path) = &self.registry else {
+            return named.and_then(KeyPrefix::whole).ok_or_else(|| {
+                Failure::usage(
+                    "--registry is missing: without it, --identity needs all 64 digits of the key's id",
+                )
+            });
+        };
+        let registry = Registry::open(path).map_err(Failure::error)?;
+        if let Some(named) = named {
+            let known = registry.records(&self.id).iter().map(|record| record.identity.key.id());
+            return named.resolve(&self.id, known).map_err(Failure::error);
+        }
+        let ids = [self.id.clone()];
+        let said = block_on(async { identity::read(operator, &ids).await.map_err(Failure::error) })?;
+        let said = match said.get(&self.id) {
+            Some(Err(why)) => {
+                super::say(format_args!("what {} says of its identity cannot be read: {why}", self.id))?;
+                None
+            }
+            Some(Ok(state)) => Some(state),
+            None => None,
+        };
+        identity::in_use(&self.id, said, &registry).map_err(Failure::error)
+    }
+
     fn run(self) -> Result<u8, Failure> {
-        let registry = self.registry.as_deref().map(Registry::open).transpose().map_err(Failure::error)?;
-        let identity =
-            command::identity(&self.id, self.identity, registry.as_ref()).map_err(Failure::error)?;
         let operator = self.connect.operator("command")?;
+        let identity = self.identity(&operator)?;
         let signer = powers::signer(&self.authority, power(true)).map_err(Failure::error)?;
         let (end, what) = match self.end {
             Finally::Blank => (End::Blank, "it can be provisioned again"),
@@ -380,6 +411,7 @@ mod tests {
     #[test]
     fn a_command_is_valid_for_a_week_at_most() {
         assert_eq!(expiry("7d"), Ok(EXPIRY_MAX));
+        assert!(expiry("0").is_err() && expiry("0d").is_err(), "it has expired when it comes");
         assert!(expiry("604801").is_err() && expiry("9999d").is_err() && expiry("1w").is_err());
     }
 }

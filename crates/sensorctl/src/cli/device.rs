@@ -1,5 +1,7 @@
 //! `sensorctl device`.
 
+mod show;
+
 use super::Failure;
 use super::shared::Configured;
 use crate::authority::{Authority, AuthorityError};
@@ -24,6 +26,10 @@ enum Action {
     /// (the certificate chain, leaf first, CN = the device's id) and roots.crt (what the device trusts). With --count
     /// and --id-prefix, one such folder for each device: dev-001, dev-002, … A folder that exists is never touched.
     Enrol(Enrol),
+    /// Show which identity a device uses and how its trust is, as it has said last, and which identities the registry has for it
+    ///
+    /// What a device says is kept by the broker and not signed: it is as true as the broker.
+    Show(show::Show),
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +59,7 @@ struct Enrol {
 impl Device {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.action {
+            Action::Show(arguments) => arguments.run(),
             Action::Enrol(arguments) => match arguments.run() {
                 Ok(done) => super::say(done),
                 Err(

@@ -114,7 +114,6 @@ fn failure(error: DocumentError) -> Failure {
 
 impl Signed {
     fn run(self, content: &Content) -> Result<(), Failure> {
-        content.check().map_err(failure)?;
         let registry = self.registry.as_deref().map(Registry::open).transpose().map_err(Failure::error)?;
         let mut ids = self.id.clone();
         if let (true, Some(registry)) = (self.all, &registry) {
@@ -126,12 +125,19 @@ impl Signed {
                 "no device is named: give --id, or --all with a registry that has devices",
             ));
         }
+        let power = content.content_type().power();
+        let key = powers::public(&self.authority, power).map_err(Failure::error)?;
+        // Any of the audiences: they differ in nothing that a device checks here.
+        let audience = match &self.whom {
+            For::Group(group) => Audience::Group(group.clone()),
+            For::Each | For::All => ids.first().cloned().map_or(Audience::All, Audience::Device),
+        };
+        content.check(key.id(), &self.authority, registry.as_ref(), &audience).map_err(failure)?;
         let operator = match &self.publish {
             Some(broker) => Some(self.trust.operator(broker, "sign").map_err(Failure::error)?),
             None => None,
         };
-        let signer =
-            powers::signer(&self.authority, content.content_type().power()).map_err(Failure::error)?;
+        let signer = powers::signer(&self.authority, power).map_err(Failure::error)?;
         let number = {
             let mut numbers = Numbers::open(&self.authority).map_err(Failure::error)?;
             numbers.next(content.name(), 1, self.number).map_err(Failure::error)?

@@ -5,6 +5,8 @@ use super::shared::Configured;
 use crate::authority::{Authority, AuthorityError, issue};
 use crate::config::change::DEVICE;
 use crate::enrol::{self, Wanted};
+use crate::judge;
+use crate::operator::now;
 use crate::powers::{self, Numbers};
 use crate::provision::exchange::Patience;
 use crate::provision::line::Target;
@@ -111,6 +113,8 @@ impl Provision {
             let why = format!("{} roots were given; a device holds at most {ROOTS_MAX}", roots.len());
             return Err(Failure::usage(why));
         }
+        let ders: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+        judge::roots(&ders, now()).map_err(Failure::error)?;
         let public = |power| powers::public(&self.authority, power).map_err(Failure::error);
         let batch = Batch {
             authority: &authority,

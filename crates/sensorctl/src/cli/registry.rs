@@ -77,7 +77,7 @@ impl Registry {
     }
 }
 
-fn state(record: &Record, newest: bool, now: OffsetDateTime) -> &'static str {
+pub(super) fn state(record: &Record, newest: bool, now: OffsetDateTime) -> &'static str {
     match record.identity.until - now {
         _ if record.revoked.is_some() => "revoked",
         // The device may use it still: its identity/state tells.

@@ -1,11 +1,14 @@
 //! `sensorctl revoke`.
 
 use super::Failure;
-use super::shared::{Broker, Trust, key_id, send};
+use super::shared::{Broker, Trust, block_on};
+use crate::clear;
+use crate::identity::{self, KeyPrefix, Left};
+use crate::operator::Operator;
 use crate::registry::Registry;
 use crate::revoke::{self, Issuer, RevokeError, Which};
 use clap::Args;
-use protocol::topic::topic;
+use protocol::identity_state::Life;
 use protocol::{DeviceId, KeyId};
 use std::path::PathBuf;
 
@@ -24,27 +27,40 @@ pub(super) struct Revoke {
     /// A device whose identities end; may be repeated; without it, the list is written anew and nothing else
     #[arg(long)]
     id: Vec<DeviceId>,
-    /// End all identities of the device but this one, as its identity/state names it: 16 hexadecimal digits
-    #[arg(long, value_name = "HEX", requires = "id", conflicts_with = "key", value_parser = beginning)]
-    keep: Option<[u8; 8]>,
-    /// End only the identity with this key: 64 hexadecimal digits
-    #[arg(long, value_name = "HEX", requires = "id", value_parser = key_id)]
-    key: Option<KeyId>,
+    /// Every device of the registry; only with --older
+    #[arg(long, requires = "older", conflicts_with = "id")]
+    all: bool,
+    /// End all identities of the device but this one: the id of its key or the beginning of it
+    #[arg(long, value_name = "HEX", requires = "id", conflicts_with = "key")]
+    keep: Option<KeyPrefix>,
+    /// End only this identity: the id of its key or the beginning of it
+    #[arg(long, value_name = "HEX", requires = "id")]
+    key: Option<KeyPrefix>,
+    /// End what renewals have left: identities older than the one that the device says it uses, which this broker tells
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with_all = ["keep", "key", "clear"])]
+    older: Option<Broker>,
     /// Write the lists of all --ca into this file, for a broker that trusts several [default: ca.crl in each --ca]
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     /// Days for which the list is good
     #[arg(long, value_name = "N", default_value_t = revoke::LIST_DAYS, value_parser = clap::value_parser!(u32).range(1..=398))]
     crl_days: u32,
-    /// Take back what this broker keeps of the devices
+    /// Take back what this broker keeps of the devices; not of one that says that it still has its identity
     #[arg(long, value_name = "HOST[:PORT]", requires = "id", conflicts_with_all = ["keep", "key"])]
     clear: Option<Broker>,
+    /// The devices are lost, stolen or broken: nobody waits for them to wipe themselves
+    #[arg(long, requires = "clear")]
+    lost: bool,
 }
 
-/// Reads the beginning of a key's id.
-fn beginning(text: &str) -> Result<[u8; 8], String> {
-    let bytes = base16ct::mixed::decode_vec(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| "the beginning of a key's id is 16 hexadecimal digits".to_owned())
+/// What ends.
+struct Plan {
+    ids: Vec<DeviceId>,
+    which: Which,
+    /// What renewals have left.
+    older: Vec<(DeviceId, KeyId)>,
+    /// Devices of which nothing ends, and why.
+    left: Vec<(DeviceId, Left)>,
 }
 
 impl Revoke {
@@ -57,19 +73,22 @@ impl Revoke {
         }
         let issuers: Result<Vec<_>, _> = cas.iter().map(|ca| Issuer::open(ca)).collect();
         let issuers = issuers.map_err(Failure::error)?;
-        let operator = match &self.clear {
-            Some(broker) => Some(self.trust.operator(broker, "clear").map_err(Failure::error)?),
+        let operator = match self.clear.as_ref().or(self.older.as_ref()) {
+            Some(broker) => Some(self.trust.operator(broker, "revoke").map_err(Failure::error)?),
             None => None,
         };
         let mut registry = Registry::open(&self.registry).map_err(Failure::error)?;
-        let which = match (self.keep, self.key) {
-            (Some(kept), _) => Which::AllBut(kept),
-            (None, Some(key)) => Which::Key(key),
-            (None, None) => Which::All,
-        };
+        if let Some(unknown) = self.id.iter().find(|id| registry.records(id).is_empty()) {
+            return Err(Failure::error(RevokeError::Unknown(unknown.clone())));
+        }
+        let plan = self.plan(&registry, operator.as_ref())?;
         // From the first revocation to the last list nobody else writes; what was done is told afterwards.
         let mut turn = registry.turn().map_err(Failure::error)?;
-        let ended = revoke::revoke(&mut turn, &self.id, which).map_err(Failure::error)?;
+        let mut ended = revoke::revoke(&mut turn, &plan.ids, plan.which).map_err(Failure::error)?;
+        for (id, key) in &plan.older {
+            let older = revoke::revoke(&mut turn, std::slice::from_ref(id), Which::Key(*key));
+            ended.extend(older.map_err(Failure::error)?);
+        }
         let lists = revoke::write_lists(&turn, &issuers, self.crl.as_deref(), self.crl_days);
         drop(turn);
         let (count, files) = lists.map_err(|error| self.without_list(&error))?;
@@ -91,12 +110,61 @@ impl Revoke {
                 self.crl_days
             ))?;
         }
-        if let Some(operator) = operator {
-            let letters: Vec<_> = self.id.iter().flat_map(revoke::clearing).collect();
-            send(&operator, &letters)?;
-            super::say("what the broker kept of them is taken back")?;
+        if let (Some(operator), Some(_)) = (&operator, &self.clear) {
+            block_on(async { clear::clear(operator, &self.id).await.map_err(Failure::error) })?;
+            super::say("what the broker kept of them is taken back, on every topic of each")?;
         }
-        self.advice()
+        for (id, why) in &plan.left {
+            super::say(format_args!("{id}: nothing ended: {why}"))?;
+        }
+        self.advice()?;
+        match plan.left.iter().find(|(id, _)| self.id.contains(id)) {
+            Some((id, why)) => Err(Failure::error(format_args!("{id}: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn plan(&self, registry: &Registry, operator: Option<&Operator>) -> Result<Plan, Failure> {
+        let one = |prefix: &KeyPrefix| {
+            let [id] = self.id.as_slice() else {
+                return Err(Failure::usage("--keep and --key name an identity of one device: give one --id"));
+            };
+            let known = registry.in_force(id).map(|identity| identity.key.id());
+            prefix.resolve(id, known).map_err(Failure::error)
+        };
+        let mut plan = Plan { ids: self.id.clone(), which: Which::All, older: Vec::new(), left: Vec::new() };
+        match (&self.keep, &self.key) {
+            (Some(kept), _) => {
+                // No two keys have the same beginning of this length.
+                let KeyId([a, b, c, d, e, f, g, h, ..]) = one(kept)?;
+                plan.which = Which::AllBut([a, b, c, d, e, f, g, h]);
+            }
+            (None, Some(key)) => plan.which = Which::Key(one(key)?),
+            (None, None) => {}
+        }
+        let Some(operator) = operator else { return Ok(plan) };
+        if self.older.is_some() {
+            plan.ids.clear();
+            let ids: Vec<DeviceId> =
+                if self.all { registry.active().cloned().collect() } else { self.id.clone() };
+            if ids.is_empty() {
+                return Err(Failure::usage("no device is named: give --id, or --all"));
+            }
+            let said = block_on(async { identity::read(operator, &ids).await.map_err(Failure::error) })?;
+            (plan.older, plan.left) = identity::left_over(registry, &ids, &said);
+        } else if !self.lost {
+            let said = block_on(async { identity::read(operator, &self.id).await.map_err(Failure::error) })?;
+            let lives =
+                |id: &&DeviceId| matches!(said.get(*id), Some(Ok(state)) if state.life == Life::Provisioned);
+            if let Some(id) = self.id.iter().find(lives) {
+                return Err(Failure::error(format_args!(
+                    "{id} says that it still has its identity: once that is revoked nobody can tell it to wipe its secrets. \
+                     Nothing was done. Do that first with `sensorctl command decommission --id {id}`; if the device is lost, \
+                     stolen or broken, give --lost"
+                )));
+            }
+        }
+        Ok(plan)
     }
 
     /// The identities have ended in the registry, and the broker does not hear of it.
@@ -124,11 +192,12 @@ impl Revoke {
         super::say(
             "  others: remove or disable the certificate with this SHA-256, and the identity key, at the service",
         )?;
-        if ends && self.clear.is_none() {
-            for letter in self.id.iter().flat_map(revoke::clearing) {
-                let topic = topic(&letter.device, letter.channel);
-                super::say(format_args!("  retained message to take back (or --clear): {topic}"))?;
-            }
+        if ends && self.older.is_none() && self.clear.is_none() && !self.id.is_empty() {
+            super::say(
+                "  a device that is to wipe its secrets: `sensorctl command decommission`, as long as it is connected; when \
+                 the broker has the list and lets it in no more, it is too late",
+            )?;
+            super::say("  what the broker keeps of them: the same command again with --clear takes it back")?;
         }
         Ok(())
     }

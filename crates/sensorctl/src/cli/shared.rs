@@ -8,8 +8,8 @@ use crate::publish::{Message, publish};
 use crate::signer::Home;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use protocol::Name;
 use protocol::config::Authentication;
-use protocol::{KeyId, Name};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -150,12 +150,6 @@ impl Trust {
     pub(super) fn authorities(&self) -> &[PathBuf] {
         &self.ca
     }
-}
-
-/// Reads the id of a key.
-pub(super) fn key_id(text: &str) -> Result<KeyId, String> {
-    let bytes = base16ct::mixed::decode_vec(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.map(KeyId).ok_or_else(|| "the id of a key is 64 hexadecimal digits".to_owned())
 }
 
 /// Reads the name of a group.
