@@ -28,11 +28,9 @@ use firmware::Vitals;
 use heapless::Deque;
 use kept::{count_boot, read_ends, read_number};
 use log::Log;
-use protocol::config::{CONFIGURATION_BYTES_MAX, CONFIGURATION_STATE_BYTES_MAX};
-use protocol::document::LOG_PAYLOAD_BYTES_MAX;
+use protocol::config::CONFIGURATION_BYTES_MAX;
 use protocol::hello::PreviousBoots;
-use protocol::signed::ENVELOPE_BYTES_MAX;
-use protocol::telemetry::BATCH_BYTES_MAX;
+use protocol::limits::LONGEST_FROM_DEVICE;
 use protocol::topic::{subscriptions, topic};
 use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, KeyId, State};
 use trust::Token;
@@ -43,10 +41,8 @@ pub const STATE_PERIOD_MS: u64 = 60_000;
 /// Shortest time between two writes of the confirmed time, in milliseconds: at most 24 writes a day.
 pub const TIME_STORE_PERIOD_MS: u64 = 3_600_000;
 
-/// Longest message of a device in bytes.
-pub const MESSAGE_BYTES_MAX: usize = CONFIGURATION_STATE_BYTES_MAX;
-const _: () = assert!(BATCH_BYTES_MAX <= MESSAGE_BYTES_MAX);
-const _: () = assert!(LOG_PAYLOAD_BYTES_MAX + ENVELOPE_BYTES_MAX <= MESSAGE_BYTES_MAX);
+/// Longest message of a device in bytes: the buffer in which each of them is made, so that nothing longer can leave.
+pub const MESSAGE_BYTES_MAX: usize = LONGEST_FROM_DEVICE;
 
 /// Notes that wait for the port. More at once would only repeat each other.
 const NOTES_MAX: usize = 8;

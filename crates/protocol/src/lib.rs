@@ -21,6 +21,7 @@ pub mod identity_state;
 pub mod image;
 mod json;
 pub mod key;
+pub mod limits;
 mod name;
 pub mod patch;
 pub mod provisioning;

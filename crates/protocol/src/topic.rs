@@ -13,7 +13,7 @@ pub const ROOT: &str = "device";
 pub const TOPIC_MAX: usize = 9 + 64 + 2 * (1 + 10);
 
 /// Longest topic of a device in bytes: `device/` + id + `/` + the longest channel.
-const DEVICE_TOPIC_MAX: usize = ROOT.len() + 1 + DeviceId::MAX_LEN + 1 + Channel::MAX_LEN;
+pub(crate) const DEVICE_TOPIC_MAX: usize = ROOT.len() + 1 + DeviceId::MAX_LEN + 1 + Channel::MAX_LEN;
 const _: () = assert!(DEVICE_TOPIC_MAX <= TOPIC_MAX);
 
 /// A topic as text.
@@ -84,6 +84,27 @@ impl Channel {
     /// The channel with these levels below the device's prefix.
     pub fn from_wire(levels: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|channel| channel.as_str() == levels)
+    }
+
+    /// True for what the device publishes, false for what it subscribes to.
+    pub const fn is_from_device(self) -> bool {
+        match self {
+            Self::Hello
+            | Self::State
+            | Self::Telemetry
+            | Self::IdentityState
+            | Self::IdentityRequest
+            | Self::FirmwareState
+            | Self::ConfigState
+            | Self::CommandAnswer
+            | Self::Log => true,
+            Self::ConfigDesired
+            | Self::LogDesired
+            | Self::RootsDesired
+            | Self::AuthorityDesired
+            | Self::IdentityDesired
+            | Self::Command => false,
+        }
     }
 
     /// The levels below the device's prefix.

@@ -1,37 +1,21 @@
 //! The documentation says what the code does.
 
-use protocol::command::{self, ActionName, Outcome};
+use protocol::command::{ActionName, Outcome};
 use protocol::document::{self, Action, ContentType, KeyUse};
 use protocol::provisioning::{self, Fault, FromDevice, Life, ToDevice};
-use protocol::{
-    Channel, DeviceId, KeyId, Name, config, firmware, hello, identity_state, signed, state, telemetry, topic,
-};
+use protocol::{Channel, DeviceId, KeyId, Name, config, limits, signed, topic};
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
 
 #[test]
 fn the_table_of_the_topics_has_every_channel_with_its_length() {
     for channel in Channel::ALL {
-        let max = match channel {
-            Channel::Hello => hello::HELLO_BYTES_MAX,
-            Channel::State => state::STATE_BYTES_MAX,
-            Channel::Telemetry | Channel::IdentityRequest => telemetry::BATCH_BYTES_MAX,
-            Channel::IdentityState => identity_state::IDENTITY_STATE_BYTES_MAX,
-            Channel::FirmwareState => firmware::FIRMWARE_STATE_BYTES_MAX,
-            Channel::ConfigState => config::CONFIGURATION_STATE_BYTES_MAX,
-            Channel::CommandAnswer => command::COMMAND_ANSWER_BYTES_MAX,
-            Channel::Log => document::LOG_PAYLOAD_BYTES_MAX + signed::ENVELOPE_BYTES_MAX,
-            Channel::ConfigDesired
-            | Channel::LogDesired
-            | Channel::RootsDesired
-            | Channel::AuthorityDesired
-            | Channel::IdentityDesired
-            | Channel::Command => signed::DOCUMENT_BYTES_MAX,
-        };
+        let max = limits::longest(channel);
         let to_device = Channel::SUBSCRIPTIONS.iter().any(|filter| {
             *filter == channel.as_str()
                 || filter.strip_prefix('+').is_some_and(|end| channel.as_str().ends_with(end))
         });
+        assert_eq!(to_device, !channel.is_from_device(), "{}", channel.as_str());
         let direction = if to_device { "to the device" } else { "from the device" };
         let row = format!("| `{}` | {direction} | ", channel.as_str());
         let rows: Vec<_> = DOCUMENT.lines().filter(|line| line.starts_with(&row)).collect();
@@ -41,6 +25,14 @@ fn the_table_of_the_topics_has_every_channel_with_its_length() {
     let rows =
         DOCUMENT.lines().filter(|line| line.contains("the device | ") && line.starts_with("| `")).count();
     assert_eq!(rows, Channel::ALL.len());
+    let limits = format!(
+        "The longest message of a device has {} B on a topic of at most {} B, the longest that it has to take {} B on a topic of at most {} B",
+        limits::LONGEST_FROM_DEVICE,
+        limits::TOPIC_FROM_DEVICE,
+        limits::LONGEST_TO_DEVICE,
+        limits::TOPIC_TO_DEVICE,
+    );
+    assert!(DOCUMENT.replace('\n', " ").contains(&limits), "{limits}");
     let group = topic::group_topic(&Name::try_from("group").unwrap()).unwrap();
     assert!(DOCUMENT.contains(&format!("`{}`", group.replacen("/group/", "/<group>/", 1))));
 }
