@@ -39,7 +39,9 @@ impl Get {
         let heard = ids.iter().any(|id| fleet.heard(id).is_some_and(|heard| heard.report != Report::Nothing));
         let code = if heard { 0 } else { SILENT };
         if !heard {
-            said(&whom).iter().for_each(|filter| eprintln!("{}", NothingCame(filter)));
+            for filter in said(&whom) {
+                eprintln!("{}", NothingCame(&filter));
+            }
         }
         if self.json {
             return say(reported::json(&ids, &fleet, &odd, now())).map(|()| code);
