@@ -82,6 +82,9 @@ pub struct Failure {
 /// The arguments cannot be carried out as they are.
 const USAGE: u8 = 2;
 
+/// Exit code of programs that read what devices say, where nothing came.
+const SILENT: u8 = 5;
+
 impl Failure {
     /// Exit code 1.
     fn error(message: impl Display) -> Self {

@@ -183,6 +183,24 @@ impl Order {
         kept.map(|(device, _)| message(device, true, Vec::new())).collect()
     }
 
+    /// What the broker is to keep for devices that have not answered.
+    pub fn open(&self) -> Vec<Message> {
+        let of = |message: &&Message| {
+            let device = Topic::decode(&message.topic).map(|topic| topic.device);
+            device.and_then(|device| self.devices.get(&device)).is_some_and(|standing| !standing.is_final())
+        };
+        self.messages.iter().filter(|message| message.retained).filter(of).cloned().collect()
+    }
+
+    /// Why what came where a device says what became of it cannot be read.
+    pub fn unreadable(&self, payload: &[u8]) -> Option<String> {
+        match (payload.is_empty(), self.ends) {
+            (true, _) => None,
+            (_, Some(_)) => IdentityState::decode(payload).err().map(|why| why.to_string()),
+            (_, None) => CommandAnswer::decode(payload).err().map(|why| why.to_string()),
+        }
+    }
+
     /// Takes what came, `live` or from what the broker had kept; gives the device and how far it is where that has changed.
     pub fn hear(&mut self, topic: &str, payload: &[u8], live: bool) -> Option<(DeviceId, Standing)> {
         let Topic { device, channel } = Topic::decode(topic)?;

@@ -129,6 +129,11 @@ impl Ledger {
         }
     }
 
+    /// The link broke: whether everything comes that passes now shows only later, at [`Self::interrupted`].
+    pub fn doubted(&mut self) {
+        self.devices.values_mut().for_each(Device::doubted);
+    }
+
     /// Every device, in order of its id.
     pub fn devices(&self) -> impl ExactSizeIterator<Item = (&DeviceId, &Device)> {
         self.devices.iter()

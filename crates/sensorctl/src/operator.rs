@@ -1,6 +1,9 @@
 //! The operator's connection to the broker: whom it trusts and as whom it speaks. Owns credentials, never a message. R-TLS-ALL,
 //! R-TLS-CIPHERS, R-TLS-SERVER, R-TLS-CLIENT.
 
+mod intake;
+mod link;
+
 use crate::authority::file;
 use crate::credentials::{self, Credentials};
 use crate::folder::FolderError;
@@ -15,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Shortest and longest wait between two attempts to connect, in milliseconds; it doubles in between.
-pub(crate) const RETRY_MS: std::ops::RangeInclusive<u64> = 250..=8_000;
+pub use intake::Excess;
+pub(crate) use intake::{Budget, Intake, STATES};
+pub(crate) use link::{RETRY_MS, Wait, leave, refused, wanted};
 
 /// The broker does not let the operator listen to these topics.
 pub(crate) struct NotLetIn<'f>(pub &'f str);
@@ -31,12 +35,34 @@ impl fmt::Display for NotLetIn<'_> {
     }
 }
 
+/// Nothing came below this filter, though the broker has granted it.
+pub(crate) struct NothingCame<'f>(pub &'f str);
+
+impl fmt::Display for NothingCame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(filter) = self;
+        write!(
+            f,
+            "nothing came from {filter}: no device has said anything there yet, or the broker does not let this certificate read it \
+             (some brokers, Mosquitto among them, grant such a subscription and deliver nothing)"
+        )
+    }
+}
+
 /// How long connecting may take, in seconds.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 /// MQTT keep-alive in seconds.
 const KEEP_ALIVE_S: u64 = 30;
 /// Messages that wait for the connection.
 const QUEUE: usize = 8;
+
+/// The longest packet that MQTT knows, in bytes. A connection that ended at a message would end at it again each time the broker
+/// gives it once more: whatever the broker passes is taken in, and what is too long is dropped by name. The bound for memory is the
+/// broker's `message_size_limit`.
+const PACKET_BYTES_MAX: usize = 268_435_455;
+
+/// No message between devices and their service is longer, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = protocol::limits::LONGEST;
 
 /// Why the operator cannot connect at all.
 #[derive(Debug)]
@@ -112,6 +138,7 @@ impl Operator {
         options
             .set_clean_session(clean_session)
             .set_keep_alive(Duration::from_secs(KEEP_ALIVE_S))
+            .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX)
             .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(&self.tls))));
         options
     }

@@ -2,7 +2,7 @@
 //! messages say.
 
 use crate::documents::Letter;
-use crate::operator::{Operator, reason};
+use crate::operator::{Operator, leave, reason};
 use protocol::topic::topic;
 use rumqttc::{Event, Packet, QoS};
 use std::fmt;
@@ -13,8 +13,6 @@ const IN_FLIGHT: usize = 32;
 /// How often connecting is tried again without a message getting through, and the wait before each.
 const RETRIES: u32 = 5;
 const RETRY: Duration = Duration::from_secs(1);
-/// How long taking leave may take.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A message for the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,16 +104,6 @@ async fn attempt(
             _ => {}
         }
     }
-    if client.try_disconnect().is_ok() {
-        let leave = async {
-            while let Ok(event) = events.poll().await {
-                if matches!(event, Event::Outgoing(rumqttc::Outgoing::Disconnect)) {
-                    break;
-                }
-            }
-        };
-        // Everything has arrived: a broker that does not take leave costs nothing.
-        let _ = tokio::time::timeout(FAREWELL, leave).await;
-    }
+    leave(&client, &mut events).await;
     Ok(())
 }

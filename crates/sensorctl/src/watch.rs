@@ -9,9 +9,10 @@ pub mod run;
 pub mod summary;
 pub mod view;
 
-use crate::ledger::{Arrival, Ledger, Receipt};
+use crate::ledger::{Arrival, Device, Ledger, Receipt};
+use crate::operator::RETRY_MS;
 use protocol::{Batch, Channel, DeviceId, EpochMillis, Hello, Measurement, State, Topic};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Samples that are kept for the plots of one device.
 pub const HISTORY_SAMPLES: usize = 240;
@@ -50,10 +51,12 @@ pub enum Link {
     /// There was none yet.
     #[default]
     Connecting,
-    /// Connected and subscribed. `missed`: the broker has kept nothing of what came in between.
+    /// Connected and subscribed.
     Up {
-        /// Messages may have passed unseen.
+        /// Messages may have passed unseen: the broker has kept nothing of what came in between, or somebody else takes it.
         missed: bool,
+        /// At the first connection there was a session already: of another program, or of a watch that was killed.
+        shared: bool,
     },
     /// Broken or refused: why, and in how many milliseconds the next attempt follows.
     Down {
@@ -77,6 +80,8 @@ pub struct Watch {
     pub started: EpochMillis,
     /// True from the first connection on.
     pub connected_once: bool,
+    /// Devices that are in service: each of them has something to say.
+    pub expected: BTreeSet<DeviceId>,
     histories: BTreeMap<DeviceId, VecDeque<Point>>,
 }
 
@@ -89,6 +94,7 @@ impl Watch {
             refused: 0,
             started,
             connected_once: false,
+            expected: BTreeSet::new(),
             histories: BTreeMap::new(),
         }
     }
@@ -100,8 +106,11 @@ impl Watch {
 
     /// The connection has changed.
     pub fn link(&mut self, at: EpochMillis, link: Link) -> Event {
-        if link == (Link::Up { missed: true }) {
-            self.ledger.interrupted();
+        match &link {
+            Link::Up { missed: true, .. } => self.ledger.interrupted(),
+            // The first time after a healthy connection.
+            Link::Down { retry_ms, .. } if retry_ms == RETRY_MS.start() => self.ledger.doubted(),
+            _ => {}
         }
         self.connected_once |= matches!(link, Link::Up { .. });
         self.link = link.clone();
@@ -115,6 +124,17 @@ impl Watch {
             News::Refused(topic.to_owned(), reason)
         });
         Event { at, news }
+    }
+
+    /// A message was dropped unread; the event where that is to be told.
+    pub fn dropped(&mut self, at: EpochMillis, topic: String, why: Option<String>) -> Option<Event> {
+        self.refused += 1;
+        why.map(|why| Event { at, news: News::Refused(topic, why) })
+    }
+
+    /// Devices of which nothing came although they are in service.
+    pub fn unheard(&self) -> impl Iterator<Item = &DeviceId> {
+        self.expected.iter().filter(|id| !self.ledger.device(id).is_some_and(Device::has_spoken))
     }
 
     fn decode(&mut self, at: EpochMillis, topic: &str, payload: &[u8]) -> Result<News, String> {

@@ -139,7 +139,7 @@ fn a_signal_ends_it_in_order_and_the_broker_keeps_deliveries_meanwhile() {
     assert!(output.status.success());
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
-        "0 records kept, 0 deliveries refused, 0 acknowledgements sent\n"
+        "0 records kept, 0 deliveries refused, 0 dropped unread, 0 acknowledgements sent\n"
     );
     // Nobody listens now.
     let mut log = Specimen::new("dev-1", 2);

@@ -51,8 +51,17 @@ impl Place {
         self.broker_of(&self.path("ca"))
     }
 
+    /// The same with the client identifier that `brokers/mosquitto` prescribes: the certificate's name.
+    fn broker_of_names(&self) -> Broker {
+        self.launch(&self.path("ca"), "use_username_as_clientid true\n")
+    }
+
     /// Starts Mosquitto with the certificate of the authority in `ca`.
     fn broker_of(&self, ca: &Path) -> Broker {
+        self.launch(ca, "")
+    }
+
+    fn launch(&self, ca: &Path, more: &str) -> Broker {
         let store = self.path("store");
         std::fs::create_dir_all(&store).unwrap();
         std::fs::write(
@@ -63,7 +72,7 @@ impl Place {
         let configuration = format!(
             "listener {} 127.0.0.1\nuser root\ncafile {ca}/ca.crt\ncertfile {ca}/broker.crt\nkeyfile {ca}/broker.key\n\
              require_certificate true\nuse_identity_as_username true\nacl_file {acl}\npersistence true\n\
-             persistence_location {store}/\nlog_dest stderr\nlog_type all\n",
+             persistence_location {store}/\nlog_dest stderr\nlog_type all\n{more}",
             self.port,
             ca = ca.display(),
             acl = self.path("acl").display(),
@@ -300,7 +309,7 @@ fn a_watch_that_ends_leaves_no_session_behind() {
     watch.up();
     signal(&watch.child, "-INT");
     let (summary, code, _) = watch.end();
-    assert_eq!((summary["samples"].as_u64(), code), (Some(0), 0));
+    assert_eq!((summary["samples"].as_u64(), code), (Some(0), 5), "nothing came");
     broker.stop();
     let log = std::fs::read_to_string(place.path("log")).unwrap();
     // The first connection asks for a session that is kept (c0), the last one for none (c1): that deletes it.
@@ -412,4 +421,62 @@ fn too_few_samples_in_time_are_an_error() {
     place.publish(&[hello(), batch(0, 0)]);
     let (_, code, stderr) = watch.end();
     assert_eq!((code, stderr.as_str()), (1, "error: 4 samples came in the time given; 100 were wanted\n"));
+}
+
+#[test]
+fn a_watch_subscribes_also_where_the_broker_has_a_session_of_somebody_else() {
+    let place = Place::new();
+    let _broker = place.broker_of_names();
+    // It listened to another device when it was killed.
+    let mut killed = place.watch(&["--json", "--device", "dev-9"]);
+    assert_eq!(killed.up()["shared"], false);
+    drop(killed);
+    let mut watch = place.watch(&["--json", "--seconds", "60", "--until-samples", "4"]);
+    assert_eq!(watch.up()["shared"], true);
+    place.publish(&[hello(), batch(0, 0)]);
+    let (summary, code, stderr) = watch.end();
+    assert_eq!((summary["samples"].as_u64(), code, stderr.as_str()), (Some(4), 0, ""));
+}
+
+#[test]
+fn two_watches_under_one_name_count_no_loss_of_their_own_making_as_unexplained() {
+    let place = Place::new();
+    let _broker = place.broker_of_names();
+    let watches = [(); 2].map(|()| {
+        let mut watch = place.watch(&["--json", "--seconds", "120"]);
+        watch.up();
+        watch
+    });
+    let children = [watches[0].child.id(), watches[1].child.id()];
+    let (told, hear) = std::sync::mpsc::channel();
+    let readers = watches.map(|mut watch| {
+        let told = told.clone();
+        std::thread::spawn(move || {
+            watch.until(|value| value["reason"].as_str().is_some_and(|why| why.contains("another program")));
+            watch.until(|value| value["missed"] == true);
+            told.send(()).unwrap();
+            watch.end().0
+        })
+    });
+    place.publish(&[hello()]);
+    let (began, mut seq, mut open) = (Instant::now(), 0, 2);
+    while open > 0 && began.elapsed() < 3 * PATIENCE {
+        place.publish(&[batch(seq, 0)]);
+        seq += 4;
+        open -= hear.try_iter().count();
+    }
+    // They take in what the broker has for them, as often as it is theirs.
+    for _ in 0..10 {
+        place.publish(&[batch(seq, 0)]);
+        seq += 4;
+    }
+    for child in children {
+        assert!(Command::new("kill").args(["-INT", &child.to_string()]).status().unwrap().success());
+    }
+    let summaries = readers.map(|reader| reader.join().unwrap());
+    assert_eq!(open, 0, "both say that another program uses their name");
+    for summary in &summaries {
+        assert_eq!(summary["unexplained"].as_u64(), Some(0), "{summaries:?}");
+    }
+    assert!(summaries.iter().any(|summary| summary["unobserved"].as_u64() > Some(0)), "{summaries:?}");
 }

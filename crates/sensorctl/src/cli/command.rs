@@ -10,7 +10,7 @@ use crate::identity::{self, KeyPrefix};
 use crate::operator::{Operator, now};
 use crate::output::{self, Out};
 use crate::powers;
-use crate::publish::publish;
+use crate::publish::{Message, publish};
 use crate::registry::Registry;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -195,8 +195,11 @@ impl Command {
                 let operator = connect.operator("command")?;
                 let ids = devices.list(false)?;
                 let messages = command::withdrawal(&ids);
-                block_on(async { publish(&operator, &messages, |_| {}).await.map_err(Failure::error) })?;
-                super::say(format_args!("nothing is kept any more for {} devices", ids.len()))?;
+                kept(&operator, &messages)?;
+                super::say(format_args!(
+                    "taken back for {} devices, and read back: the broker gives no command to this operator any more",
+                    ids.len()
+                ))?;
                 Ok(0)
             }
         }
@@ -230,15 +233,17 @@ impl Sent {
             signer.public().id()
         ))?;
         if self.no_wait {
-            let messages = order.messages();
-            block_on(async { publish(&operator, messages, |_| {}).await.map_err(Failure::error) })?;
-            super::say(format_args!("the broker keeps it for {} devices", ids.len()))?;
+            kept(&operator, order.messages())?;
+            super::say(format_args!("the broker keeps it for {} devices: it was read back", ids.len()))?;
             return Ok(0);
         }
         let order = follow(&operator, order, self.timeout)?;
-        let withdrawals = order.withdrawals();
-        block_on(async { publish(&operator, &withdrawals, |_| {}).await.map_err(Failure::error) })?;
+        kept(&operator, &order.withdrawals())?;
         let code = summary(&order)?;
+        let open = order.open();
+        if !open.is_empty() {
+            block_on(async { service::check(&operator, &open).await.map_err(Failure::error) })?;
+        }
         if code == UNANSWERED {
             super::say(format_args!(
                 "the broker keeps it for those that have not answered; after {until} they refuse it. \
@@ -262,6 +267,11 @@ fn expiry(text: &str) -> Result<Duration, String> {
 
 /// A device has not answered.
 const UNANSWERED: u8 = 4;
+
+/// Publishes, and reads back.
+fn kept(operator: &Operator, messages: &[Message]) -> Result<(), Failure> {
+    block_on(async { service::keep(operator, messages, |_| {}).await.map_err(Failure::error) })
+}
 
 /// Devices that say that they are in another group.
 fn others(operator: &Operator, group: &Name) -> Result<BTreeSet<DeviceId>, Failure> {
@@ -294,6 +304,9 @@ fn follow(operator: &Operator, mut order: Order, patience: Duration) -> Result<O
             if written.is_ok() {
                 written = out;
             }
+        }
+        if let Told::Odd(device, why) = told {
+            bar.suspend(|| eprintln!("{} {device}: of no use: {why}", now()));
         }
         bar.set_position(order.answered() as u64);
     };
@@ -374,7 +387,10 @@ impl Decommission {
         let code = if self.no_wait {
             let messages = order.messages();
             block_on(async { publish(&operator, messages, |_| {}).await.map_err(Failure::error) })?;
-            super::say(format_args!("decommission number {number} sent to {}, if it listens", self.id))?;
+            super::say(format_args!(
+                "decommission number {number} sent; whether {} listens, and the broker lets this operator write there, only its last words tell",
+                self.id
+            ))?;
             0
         } else {
             summary(&follow(&operator, order, self.timeout)?)?

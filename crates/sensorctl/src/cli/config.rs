@@ -71,7 +71,7 @@ struct Fields {
 impl Config {
     pub(super) fn run(self) -> Result<u8, Failure> {
         match self.action {
-            Action::Get(arguments) => arguments.run().map(|()| 0),
+            Action::Get(arguments) => arguments.run(),
             Action::New(arguments) => arguments.run().map(|()| 0),
             Action::Set(arguments) => arguments.run().map(|()| 0),
             Action::Fields(Fields { json: true }) => say(fields::table_json()).map(|()| 0),

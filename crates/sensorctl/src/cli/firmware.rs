@@ -66,7 +66,7 @@ impl Firmware {
             Action::Sign(arguments) => arguments.run().map(|()| 0),
             Action::Verify(arguments) => arguments.run().map(|()| 0),
             Action::Publish(arguments) => arguments.run(),
-            Action::Status(arguments) => arguments.run().map(|()| 0),
+            Action::Status(arguments) => arguments.run(),
             Action::Withdraw(arguments) => arguments.run().map(|()| 0),
         }
     }

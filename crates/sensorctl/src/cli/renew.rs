@@ -6,7 +6,7 @@ use crate::authority::Authority;
 use crate::output::{Out, note};
 use crate::powers::LiveKey;
 use crate::registry::Registry;
-use crate::renew::run::{self, News, RunError};
+use crate::renew::run::{self, Done, News, RunError};
 use crate::renew::{self, Registrar};
 use clap::Args;
 use protocol::EpochMillis;
@@ -67,14 +67,18 @@ impl Renew {
             let tell = |at, news: &News<'_>| tell(json, at, news);
             Ok(run::run(&operator, &mut registrar, self.count, tell).await)
         })?;
-        let (granted, refused) = ended.map_err(|error| match error {
+        let Done { granted, refused, dropped } = ended.map_err(|error| match error {
             RunError::Io(error) => Failure::error(format!("cannot write to the standard output: {error}")),
             error => Failure::error(error),
         })?;
         if json {
-            super::say(json!({"event": "summary", "granted": granted, "refused": refused}))
+            super::say(
+                json!({"event": "summary", "granted": granted, "refused": refused, "dropped": dropped}),
+            )
         } else {
-            super::say(format_args!("{granted} certificates issued, {refused} requests refused"))
+            super::say(format_args!(
+                "{granted} certificates issued, {refused} requests refused, {dropped} dropped unread"
+            ))
         }
     }
 }
@@ -95,6 +99,9 @@ fn value(at: EpochMillis, news: &News<'_>) -> Value {
             "until": granted.identity.until.format(&Rfc3339).unwrap_or_default(),
             "signed_with": base16ct::lower::encode_string(&granted.signer.0),
         }),
+        News::Dropped(id, why) => {
+            json!({"at": at, "event": "dropped", "id": id.as_str(), "why": why.to_string()})
+        }
         News::Refused(id, why) => json!({"at": at, "event": "refused", "id": id, "why": why.to_string()}),
     }
 }
@@ -109,6 +116,7 @@ fn line(at: EpochMillis, news: &News<'_>) -> io::Result<()> {
             let (old, new) = (granted.signer, granted.identity.key.id());
             writeln!(Out, "{at} {id}: certificate until {until}{again}; {old} asked for {new}")?;
         }
+        News::Dropped(id, why) => writeln!(Out, "{at} {id}: dropped: {why}")?,
         News::Refused(id, why) => writeln!(Out, "{at} {id}: refused: {why}")?,
     }
     Ok(())

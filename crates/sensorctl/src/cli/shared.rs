@@ -3,8 +3,9 @@
 use super::Failure;
 use crate::documents::Letter;
 use crate::enrol::Wanted;
+use crate::firmware::service;
 use crate::operator::{Operator, OperatorError};
-use crate::publish::{Message, publish};
+use crate::publish::Message;
 use crate::signer::Home;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -158,14 +159,14 @@ pub(super) fn group(text: &str) -> Result<Name, String> {
     if name.is_empty() { Err("a group has a name".to_owned()) } else { Ok(name) }
 }
 
-/// Publishes with a bar on stderr, where that is a terminal.
+/// Publishes with a bar on stderr, where that is a terminal, and reads back.
 pub(super) fn send(operator: &Operator, letters: &[Letter]) -> Result<(), Failure> {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {eta}");
     let bar = ProgressBar::new(letters.len() as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let messages: Vec<Message> = letters.iter().cloned().map(Message::from).collect();
     block_on(async {
-        let sent = publish(operator, &messages, |done| bar.set_position(done as u64)).await;
+        let sent = service::keep(operator, &messages, |done| bar.set_position(done as u64)).await;
         sent.map_err(Failure::error)
     })?;
     bar.finish_and_clear();

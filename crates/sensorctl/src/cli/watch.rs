@@ -1,13 +1,16 @@
 //! `sensorctl watch`.
 
 use super::Failure;
+use super::firmware::arguments::Connect;
 use crate::output;
+use crate::registry::Registry;
 use crate::watch::link::Options;
 use crate::watch::picture::Form;
 use crate::watch::run::{self, Plan, Show};
 use crate::watch::summary::Verdict;
 use clap::Args;
 use protocol::DeviceId;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -16,21 +19,17 @@ use std::path::PathBuf;
     arg_required_else_help = true,
     after_help = "Exit codes: 0 every sample is there; 1 an error; 2 wrong arguments; 3 samples are missing without \
                   explanation, came out of order or contradict each other; 4 samples are lost, and the devices said so of \
-                  each of them."
+                  each of them; 5 nothing came, from any device or from one that is in service (--registry, --device)."
 )]
 pub(super) struct Watch {
-    /// Folder of the authority, made with `sensorctl ca init`: ca.crt, operator.crt and operator.key are used
-    #[arg(long, value_name = "DIR")]
-    ca: PathBuf,
-    /// Host name or IP address of the broker, as in its certificate
-    #[arg(long, default_value = "localhost")]
-    host: String,
-    /// TCP port of the broker
-    #[arg(long, default_value_t = 8883, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    #[command(flatten)]
+    connect: Connect,
     /// Watch this device only
     #[arg(long, value_name = "ID")]
     device: Option<DeviceId>,
+    /// The registry: every device in service has something to say, and one that says nothing is told at the end
+    #[arg(long, value_name = "FILE")]
+    registry: Option<PathBuf>,
     /// End after so many seconds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4_294_967_295))]
     seconds: Option<u64>,
@@ -61,8 +60,16 @@ impl Watch {
             (false, true) => Show::Lines,
             (false, false) => Show::Live,
         };
-        let plan = Plan { show, seconds: self.seconds, until_samples: self.until_samples, snapshot };
-        let options = Options::new(&self.ca, self.host, self.port, self.device).map_err(Failure::error)?;
+        let operator = self.connect.operator("watch")?;
+        let registry = self.registry.as_deref().map(Registry::open).transpose().map_err(Failure::error)?;
+        let mut expected: BTreeSet<DeviceId> =
+            registry.iter().flat_map(|registry| registry.active().cloned()).collect();
+        if let Some(device) = &self.device {
+            expected = BTreeSet::from([device.clone()]);
+        }
+        let (seconds, until_samples) = (self.seconds, self.until_samples);
+        let plan = Plan { show, seconds, until_samples, expected, snapshot };
+        let options = Options { operator, device: self.device };
         run::run(options, &plan).map(Verdict::exit_code).map_err(Failure::error)
     }
 }

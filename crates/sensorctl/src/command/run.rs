@@ -1,15 +1,16 @@
 //! An order at the broker: listens, publishes, waits for the answers. Owns the connection.
 
 use super::{Order, Standing};
-use crate::operator::{Operator, reason};
-use protocol::DeviceId;
+use crate::operator::{Intake, Operator, STATES, leave, reason, refused, wanted};
 use protocol::topic::ROOT;
-use rumqttc::{Event, Outgoing, Packet, QoS, SubscribeFilter, SubscribeReasonCode};
+use protocol::{DeviceId, Topic};
+use rumqttc::{Event, Packet, Publish, QoS};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// Messages that wait for their acknowledgement at the same time.
 const IN_FLIGHT: usize = 32;
@@ -18,8 +19,6 @@ const FILTERS_MAX: usize = 32;
 /// How often connecting is tried again without anything getting through, and the wait before each.
 const RETRIES: u32 = 5;
 const RETRY: Duration = Duration::from_secs(1);
-/// How long taking leave may take.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why an order did not get through.
 #[derive(Debug)]
@@ -59,6 +58,33 @@ pub enum Told<'a> {
     Sent(usize),
     /// A device has answered.
     Answer(&'a DeviceId, Standing),
+    /// What a device says is of no use: why. It is told once for each device.
+    Odd(&'a DeviceId, &'a str),
+}
+
+/// What devices may say, and whose useless words were told.
+struct Ear {
+    intake: Intake,
+    told: BTreeSet<DeviceId>,
+}
+
+impl Ear {
+    fn hear(&mut self, order: &mut Order, answer: &Publish, tell: &mut impl FnMut(&Order, &Told<'_>)) {
+        let Some(Topic { device, .. }) = Topic::decode(&answer.topic) else { return };
+        let odd = match self.intake.admit(Instant::now(), &device, answer.payload.len()) {
+            Ok(()) => order.unreadable(&answer.payload),
+            Err(excess) => excess.map(|excess| excess.to_string()).or(Some(String::new())),
+        };
+        match odd {
+            None => {
+                if let Some((device, standing)) = order.hear(&answer.topic, &answer.payload, !answer.retain) {
+                    tell(order, &Told::Answer(&device, standing));
+                }
+            }
+            Some(why) if self.told.insert(device.clone()) => tell(order, &Told::Odd(&device, &why)),
+            Some(_) => {}
+        }
+    }
 }
 
 /// Publishes the order and hears the answers until all are there, until `patience` has passed since the broker had the last
@@ -73,11 +99,12 @@ pub async fn run(
     let (mut interrupt, mut terminate) =
         (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
     let (mut done, mut failures, mut until) = (0, 0, None);
+    let mut ear = Ear { intake: Intake::new(STATES), told: BTreeSet::new() };
     let all = order.messages().len();
     while !(done == all && order.is_over()) {
         let before = done;
         let ended = tokio::select! {
-            ended = attempt(operator, order, &mut done, &mut until, patience, &mut tell) => ended,
+            ended = attempt(operator, order, &mut ear, &mut done, &mut until, patience, &mut tell) => ended,
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
         };
@@ -107,6 +134,7 @@ fn filters(order: &Order) -> Vec<String> {
 async fn attempt(
     operator: &Operator,
     order: &mut Order,
+    ear: &mut Ear,
     done: &mut usize,
     until: &mut Option<Instant>,
     patience: Duration,
@@ -114,8 +142,7 @@ async fn attempt(
 ) -> Result<(), Result<String, String>> {
     let filters = filters(order);
     let (client, mut events) = operator.connect(operator.options(true));
-    let wanted = filters.iter().cloned().map(|path| SubscribeFilter { path, qos: QoS::AtLeastOnce });
-    client.try_subscribe_many(wanted).map_err(|_| Ok("the MQTT client stopped".to_owned()))?;
+    client.try_subscribe_many(wanted(&filters)).map_err(|_| Ok("the MQTT client stopped".to_owned()))?;
     let (mut sent, mut listening) = (*done, false);
     let all = order.messages().len();
     while !(*done == all && order.is_over()) {
@@ -140,10 +167,8 @@ async fn attempt(
         };
         match event {
             Event::Incoming(Packet::SubAck(ack)) => {
-                let refused = ack.return_codes.iter().zip(&filters);
-                let refused = refused.into_iter().find(|(code, _)| **code == SubscribeReasonCode::Failure);
-                if let Some((_, filter)) = refused {
-                    return Err(Err(filter.clone()));
+                if let Some(filter) = refused(&ack, &filters) {
+                    return Err(Err(filter));
                 }
                 listening = true;
             }
@@ -156,23 +181,11 @@ async fn attempt(
                 }
             }
             Event::Incoming(Packet::Publish(answer)) => {
-                if let Some((device, standing)) = order.hear(&answer.topic, &answer.payload, !answer.retain) {
-                    tell(order, &Told::Answer(&device, standing));
-                }
+                ear.hear(order, &answer, tell);
             }
             _ => {}
         }
     }
-    if client.try_disconnect().is_ok() {
-        let leave = async {
-            while let Ok(event) = events.poll().await {
-                if matches!(event, Event::Outgoing(Outgoing::Disconnect)) {
-                    break;
-                }
-            }
-        };
-        // Everything was heard: a broker that does not take leave costs nothing.
-        let _ = timeout(FAREWELL, leave).await;
-    }
+    leave(&client, &mut events).await;
     Ok(())
 }

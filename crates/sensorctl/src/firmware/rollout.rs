@@ -67,8 +67,12 @@ impl Author<'_> {
         let audience = self.audience.clone();
         let document = Rollout { audience, number, manifest: self.manifest, share: share.0 };
         let payload = powers::sign(&self.signer.now(), &document)?;
-        let topic = FirmwareTopic::Rollout(self.class).encode().as_str().to_owned();
-        Ok((Message { topic, retained: true, payload }, number))
+        Ok((Message { topic: self.topic(), retained: true, payload }, number))
+    }
+
+    /// Where the broker keeps it.
+    pub fn topic(&self) -> String {
+        FirmwareTopic::Rollout(self.class).encode().as_str().to_owned()
     }
 }
 

@@ -1,18 +1,24 @@
-//! What the broker keeps of firmware: read back, and brought there block by block. Owns these connections; understands blocks and
+//! What the broker keeps: read back, and brought there message by message. Owns these connections; understands blocks and
 //! nothing else. R-FW-AUTHORISED.
 //!
-//! MQTT 3.1.1 brokers acknowledge what their access list forbids, so nothing counts as published that was not read back.
+//! MQTT 3.1.1 brokers acknowledge what their access list forbids, so nothing counts as published that was not read back, and
+//! nothing as taken back that still comes. What devices say meanwhile does not prolong a reading: only what the broker had kept
+//! counts, and there is an end to that too.
 
 use super::payload::Payload;
-use crate::operator::{NotLetIn, Operator, reason};
+use crate::operator::{Intake, NotLetIn, Operator, STATES, leave, reason, refused, wanted};
 use crate::publish::{Message, PublishError, publish};
-use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeFilter, SubscribeReasonCode};
+use protocol::Topic;
+use rumqttc::{AsyncClient, Event, EventLoop, Packet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// Topics that are asked for at the same time.
+/// Topics in one subscription.
 const WINDOW: usize = 32;
+/// Topics that are asked for at the same time where nothing is to come: as many subscriptions as the client's queue holds.
+const EMPTY_WINDOW: usize = 8 * WINDOW;
 /// How long the broker says nothing when it has said everything.
 pub const SILENCE: Duration = Duration::from_secs(1);
 /// How long the broker may take for the answer to a subscription.
@@ -20,8 +26,8 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// How often connecting is tried again without anything getting through, and the wait before each.
 const RETRIES: u32 = 5;
 const RETRY: Duration = Duration::from_secs(1);
-/// How long taking leave may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the broker may take for everything that it keeps, beside the silence at its end.
+const LONGEST: Duration = Duration::from_secs(300);
 /// How often blocks are published before the broker is taken for one that does not keep them.
 const ROUNDS: usize = 2;
 
@@ -36,6 +42,10 @@ pub enum ServiceError {
     Publish(PublishError),
     /// The broker acknowledged so many messages and does not have them; the first one's topic.
     NotKept(usize, String),
+    /// The broker acknowledged that so many messages are taken back and still has them; the first one's topic.
+    NotCleared(usize, String),
+    /// The broker does not come to an end with what it keeps.
+    Endless,
 }
 
 impl fmt::Display for ServiceError {
@@ -47,8 +57,20 @@ impl fmt::Display for ServiceError {
             Self::NotKept(count, topic) => write!(
                 f,
                 "the broker acknowledged {count} messages and does not give them back, first {topic}: its access list \
-                 must let the operator write and read firmware/#, and it must keep retained messages"
+                 must let the operator write and read there, and it must keep retained messages"
             ),
+            Self::NotCleared(count, topic) => write!(
+                f,
+                "the broker acknowledged that {count} messages are taken back and still keeps them, first {topic}: its access list \
+                 must let the operator write there"
+            ),
+            Self::Endless => {
+                write!(
+                    f,
+                    "the broker did not come to an end with what it keeps within {} s",
+                    LONGEST.as_secs()
+                )
+            }
         }
     }
 }
@@ -61,52 +83,120 @@ impl From<PublishError> for ServiceError {
     }
 }
 
+/// Tells when the broker has said everything that it keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settling {
+    silence: Duration,
+    began: Instant,
+    last: Instant,
+}
+
+impl Settling {
+    /// From now on, until nothing has come for so long.
+    pub(crate) fn new(silence: Duration) -> Self {
+        let now = Instant::now();
+        Self { silence, began: now, last: now }
+    }
+
+    /// A message has come, which the broker had kept, or which somebody says now.
+    pub(crate) fn hear(&mut self, retained: bool) {
+        if retained {
+            self.last = Instant::now();
+        }
+    }
+
+    /// True when it has said everything, or does not come to an end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.end() <= Instant::now()
+    }
+
+    fn end(&self) -> Instant {
+        (self.last + self.silence).min(self.limit())
+    }
+
+    fn limit(&self) -> Instant {
+        self.began + self.silence + LONGEST
+    }
+
+    fn is_endless(&self) -> bool {
+        self.limit() < self.last + self.silence
+    }
+}
+
+/// Why nothing more is read.
+enum Ended {
+    /// The connection failed: why.
+    Link(String),
+    /// This filter was refused.
+    Refused(String),
+    /// It does not end.
+    Endless,
+}
+
 /// A connection for reading what is retained.
 struct Reader {
     client: AsyncClient,
     events: EventLoop,
+    /// What devices say meanwhile is taken too, within bounds.
+    intake: Intake,
 }
 
 impl Reader {
     fn new(operator: &Operator) -> Self {
         let (client, events) = operator.connect(operator.options(true));
-        Self { client, events }
+        Self { client, events, intake: Intake::new(STATES) }
     }
 
-    /// Hands what the broker keeps below `filters` to `take`, until that says that all is there or the broker falls silent.
+    /// Hands what comes below `filters` to `take`, until that says that all is there or the broker has said what it keeps.
     /// What is subscribed stays so: `take` may hear of it later.
-    /// The error is why the connection failed, or the filter that was refused.
     async fn collect(
         &mut self,
         filters: &[String],
         silence: Duration,
         take: &mut impl FnMut(&str, &[u8]) -> bool,
-    ) -> Result<(), Result<String, String>> {
-        let lost = |_| Ok("the MQTT client stopped".to_owned());
-        let wanted = filters.iter().map(|path| SubscribeFilter { path: path.clone(), qos: QoS::AtLeastOnce });
-        self.client.try_subscribe_many(wanted).map_err(lost)?;
-        let (mut granted, mut all) = (false, false);
-        while !(granted && all) {
-            let event = match timeout(if granted { silence } else { ANSWER }, self.events.poll()).await {
-                Err(_) if granted => break,
-                Err(_) => return Err(Ok(format!("no answer within {} s", ANSWER.as_secs()))),
-                Ok(event) => event.map_err(|error| Ok(reason(&error)))?,
-            };
-            match event {
+    ) -> Result<(), Ended> {
+        for window in filters.chunks(WINDOW) {
+            let sent = self.client.try_subscribe_many(wanted(window));
+            sent.map_err(|_| Ended::Link("the MQTT client stopped".to_owned()))?;
+        }
+        let mut open = filters.chunks(WINDOW);
+        let asked = Instant::now() + ANSWER;
+        let (mut settling, mut all) = (None::<Settling>, false);
+        loop {
+            // A message that is always there would keep a limit of time from being seen.
+            let until = settling.map_or(asked, |settling| settling.end());
+            if until <= Instant::now() || (settling.is_some() && all) {
+                break;
+            }
+            let Ok(event) = timeout_at(until, self.events.poll()).await else { break };
+            match event.map_err(|error| Ended::Link(reason(&error)))? {
                 Event::Incoming(Packet::SubAck(ack)) => {
-                    let refused = ack.return_codes.iter().zip(filters);
-                    let refused =
-                        refused.into_iter().find(|(code, _)| **code == SubscribeReasonCode::Failure);
-                    if let Some((_, filter)) = refused {
-                        return Err(Err(filter.clone()));
+                    if let Some(filter) = refused(&ack, open.next().unwrap_or_default()) {
+                        return Err(Ended::Refused(filter));
                     }
-                    granted = true;
+                    if open.len() == 0 {
+                        settling = Some(Settling::new(silence));
+                    }
                 }
-                Event::Incoming(Packet::Publish(message)) => all |= take(&message.topic, &message.payload),
+                Event::Incoming(Packet::Publish(message)) => {
+                    if let Some(settling) = &mut settling {
+                        settling.hear(message.retain);
+                    }
+                    let device = Topic::decode(&message.topic).map(|topic| topic.device);
+                    let admitted =
+                        device.map(|device| self.intake.admit_live(Instant::now(), &device, &message));
+                    if admitted.is_none_or(|admitted| admitted.is_ok()) {
+                        all |= take(&message.topic, &message.payload);
+                    }
+                }
                 _ => {}
             }
         }
-        Ok(())
+        match settling {
+            None => Err(Ended::Link(format!("no answer within {} s", ANSWER.as_secs()))),
+            Some(settling) if !all && settling.is_endless() => Err(Ended::Endless),
+            Some(_) => Ok(()),
+        }
     }
 
     /// The same, connecting again where the link breaks.
@@ -118,11 +208,13 @@ impl Reader {
         take: &mut impl FnMut(&str, &[u8]) -> bool,
     ) -> Result<(), ServiceError> {
         let mut failures = 0;
-        while let Err(why) = self.collect(filters, silence, take).await {
-            let why = why.map_err(ServiceError::Subscription)?;
+        while let Err(ended) = self.collect(filters, silence, take).await {
             failures += 1;
-            if failures == RETRIES {
-                return Err(ServiceError::Connection(why));
+            match ended {
+                Ended::Refused(filter) => return Err(ServiceError::Subscription(filter)),
+                Ended::Endless => return Err(ServiceError::Endless),
+                Ended::Link(why) if failures == RETRIES => return Err(ServiceError::Connection(why)),
+                Ended::Link(_) => {}
             }
             tokio::time::sleep(RETRY).await;
             *self = Self::new(operator);
@@ -131,17 +223,7 @@ impl Reader {
     }
 
     async fn close(mut self) {
-        if self.client.try_disconnect().is_ok() {
-            let leave = async {
-                while let Ok(event) = self.events.poll().await {
-                    if matches!(event, Event::Outgoing(Outgoing::Disconnect)) {
-                        break;
-                    }
-                }
-            };
-            // Everything was read: a broker that does not take leave costs nothing.
-            let _ = timeout(FAREWELL, leave).await;
-        }
+        leave(&self.client, &mut self.events).await;
     }
 }
 
@@ -283,15 +365,40 @@ pub async fn upload(
     }
 }
 
-/// Publishes messages and reads them back.
-pub async fn keep(operator: &Operator, messages: &[Message]) -> Result<(), ServiceError> {
-    publish(operator, messages, |_| {}).await?;
-    let mut blocks = Blocks { messages: messages.to_vec(), there: vec![false; messages.len()] };
-    // What was taken back cannot be read.
-    for (message, there) in messages.iter().zip(&mut blocks.there) {
-        *there = message.payload.is_empty();
+/// Publishes messages and reads them back ([`check`]); `tell` hears how many the broker has acknowledged.
+pub async fn keep(
+    operator: &Operator,
+    messages: &[Message],
+    tell: impl FnMut(usize),
+) -> Result<(), ServiceError> {
+    publish(operator, messages, tell).await?;
+    check(operator, messages).await
+}
+
+/// Whether the broker keeps what was published to be kept, and nothing of what was taken back.
+pub async fn check(operator: &Operator, messages: &[Message]) -> Result<(), ServiceError> {
+    let kept = || messages.iter().filter(|message| message.retained);
+    let messages: Vec<Message> = kept().filter(|message| !message.payload.is_empty()).cloned().collect();
+    let all = messages.len();
+    if all > 0 {
+        let mut blocks = Blocks { there: vec![false; all], messages };
+        blocks.look(operator, 0..all, false, |_| {}).await?;
+        if let Some(first) = blocks.missing().next() {
+            return Err(ServiceError::NotKept(blocks.missing().count(), first.topic.clone()));
+        }
     }
-    blocks.look(operator, 0..messages.len(), false, |_| {}).await?;
-    let first = blocks.missing().next().map(|message| message.topic.clone());
-    first.map_or(Ok(()), |topic| Err(ServiceError::NotKept(blocks.missing().count(), topic)))
+    let cleared: Vec<String> =
+        kept().filter(|message| message.payload.is_empty()).map(|message| message.topic.clone()).collect();
+    let mut still = BTreeSet::new();
+    for window in cleared.chunks(EMPTY_WINDOW) {
+        read(operator, window, SILENCE, |topic, payload| {
+            if payload.is_empty() {
+                still.remove(topic)
+            } else {
+                still.insert(topic.to_owned())
+            };
+        })
+        .await?;
+    }
+    still.first().map_or(Ok(()), |first| Err(ServiceError::NotCleared(still.len(), first.clone())))
 }

@@ -95,9 +95,13 @@ pub struct Rules {
     pub pause: Duration,
     /// How long a stage waits at most for its devices.
     pub wait: Duration,
-    /// A stage stops the roll-out when more than so many percent of its devices have failed.
+    /// A stage stops the roll-out when more than so many percent of its devices, and at least [`WITNESSES`], have failed; 0 says
+    /// that the first one is enough.
     pub stop_percent: u32,
 }
+
+/// What a device says of itself proves nothing: one that lies, or is broken, does not stop a fleet by itself.
+pub const WITNESSES: usize = 2;
 
 /// What is to be done with a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +122,8 @@ impl Rules {
         let late = lasted >= self.wait && !tally.is_over();
         // Who has begun to restart into the image and says nothing any more hangs, or cannot connect with it.
         let failed = tally.failed() + if late { tally.started() } else { 0 };
-        if failed as u64 * 100 > tally.devices as u64 * u64::from(self.stop_percent) {
+        let enough = failed >= WITNESSES || self.stop_percent == 0;
+        if enough && failed as u64 * 100 > tally.devices as u64 * u64::from(self.stop_percent) {
             Verdict::Stop
         } else if lasted < self.pause {
             Verdict::Stay
@@ -174,11 +179,24 @@ mod tests {
     fn failures_stop_it_at_once_and_only_where_they_pass_the_limit() {
         assert_eq!(judged(&tally(0, 2, 18), 0), Verdict::Stay);
         assert_eq!(judged(&tally(0, 3, 17), 0), Verdict::Stop);
-        assert_eq!(judged(&tally(0, 1, 0), 0), Verdict::Stop);
         let never = Rules { stop_percent: 100, ..RULES };
         assert_eq!(never.judge(&tally(0, 5, 0), Duration::from_secs(10)), Verdict::Over);
         let first = Rules { stop_percent: 0, ..RULES };
         assert_eq!(first.judge(&tally(999, 1, 0), Duration::ZERO), Verdict::Stop);
+    }
+
+    #[test]
+    fn the_word_of_one_device_does_not_stop_a_roll_out_unless_that_was_asked_for() {
+        for others in 0..9 {
+            assert_eq!(judged(&tally(others, 1, 1), 0), Verdict::Stay, "{others}");
+            assert_eq!(judged(&tally(others, 1, 0), 10), Verdict::Over, "{others}");
+            assert_eq!(judged(&tally(others, 2, 0), 0), Verdict::Stop, "{others}");
+        }
+        let mut silent = tally(0, 0, 0);
+        silent.add(Standing::Trial);
+        assert_eq!(judged(&silent, 100), Verdict::TimeOver);
+        let first = Rules { stop_percent: 0, ..RULES };
+        assert_eq!(first.judge(&tally(0, 1, 0), Duration::ZERO), Verdict::Stop);
     }
 
     #[test]

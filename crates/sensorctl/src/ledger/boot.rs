@@ -130,6 +130,8 @@ pub(super) struct Boot {
     /// One more than the last number of this boot, where the next boot has told.
     end: Option<u64>,
     blind: bool,
+    /// Gaps from this number on may be of somebody else's making: a boot that is new since the link broke is all of it.
+    doubt: u64,
 }
 
 impl Boot {
@@ -144,12 +146,19 @@ impl Boot {
             sums: Counts::default(),
             end: None,
             blind: false,
+            doubt: 0,
         }
     }
 
-    /// Nobody listened for a while: what is missing next may have passed.
+    /// Nobody listened for a while: what is missing next may have passed, and what was missing since [`Self::doubted`] too.
     pub(super) fn interrupted(&mut self) {
         self.blind = true;
+        self.gaps.iter_mut().filter(|gap| gap.start >= self.doubt).for_each(|gap| gap.blind = true);
+    }
+
+    /// The link broke: whether everything comes that passes now shows only later.
+    pub(super) fn doubted(&mut self) {
+        self.doubt = self.next;
     }
 
     /// The next boot says that this one ended before `next_seq`.
@@ -367,6 +376,19 @@ mod tests {
         boot.batch(10, 2, 3);
         boot.batch(13, 1, 3);
         assert_eq!(boot.counts(), Counts { unobserved: 5, ..counts(5, 3, 1) });
+    }
+
+    #[test]
+    fn what_somebody_else_took_is_unobserved_from_where_that_began() {
+        let mut boot = Boot::new(true);
+        boot.batch(0, 2, 0);
+        boot.batch(3, 1, 0);
+        boot.doubted();
+        boot.batch(6, 2, 0);
+        assert_eq!(boot.counts(), counts(5, 0, 3), "it may have been the device");
+        boot.interrupted();
+        boot.batch(10, 1, 0);
+        assert_eq!(boot.counts(), Counts { unobserved: 4, ..counts(6, 0, 1) });
     }
 
     #[test]

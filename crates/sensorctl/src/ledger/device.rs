@@ -164,6 +164,15 @@ impl Device {
         }
     }
 
+    pub(super) fn doubted(&mut self) {
+        self.boots.values_mut().for_each(Boot::doubted);
+    }
+
+    /// True where it has said something since this ledger began: its last state may be an old one, which the broker has kept.
+    pub const fn has_spoken(&self) -> bool {
+        self.boots_seen > 0 || self.batches > 0
+    }
+
     fn place(&mut self, batch: &Batch) -> Receipt {
         let len = batch.samples.len() as u32;
         // What was sent before a boot's samples is of boots before it: later boots have sent nothing yet.

@@ -2,18 +2,27 @@
 //! is acknowledged only when the broker has the answer, so one that was cut comes again.
 
 use super::{Granted, Registrar, RenewError};
-use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
+use crate::operator::{Budget, Excess, Intake, NotLetIn, Operator, Wait, now, refused, wanted};
 use protocol::topic::{ROOT, topic};
 use protocol::{Channel, DeviceId, EpochMillis, Topic};
-use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, Publish, QoS, SubscribeReasonCode};
+use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, Publish, QoS};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 /// How long the last answers may take to reach the broker when it ends.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A device asks at its first connection, once an hour where nothing comes of it, and again when its link was cut.
+const BUDGET: Budget = Budget {
+    messages: 32,
+    message_each: Duration::from_secs(60),
+    kibibytes: 128,
+    kibibyte_each: Duration::from_secs(15),
+};
 
 /// What happened.
 #[derive(Debug)]
@@ -26,13 +35,26 @@ pub enum News<'a> {
     Granted(&'a DeviceId, &'a Granted),
     /// A request was refused; whose topic it came on.
     Refused(&'a str, &'a RenewError),
+    /// Messages of a device are dropped.
+    Dropped(&'a DeviceId, Excess),
+}
+
+/// What was done, in requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Granted for the first time.
+    pub granted: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Dropped unread: too long, or too many of one device.
+    pub dropped: u64,
 }
 
 /// Why it ended by itself.
 #[derive(Debug)]
 pub enum RunError {
-    /// The broker does not let the operator listen.
-    Subscription,
+    /// The broker does not let the operator listen to this.
+    Subscription(String),
     /// This side cannot grant anything any more.
     Registrar(RenewError),
     /// Signals or output.
@@ -42,7 +64,7 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subscription => NotLetIn(&filter()).fmt(f),
+            Self::Subscription(filter) => NotLetIn(filter).fmt(f),
             Self::Registrar(error) => {
                 write!(f, "{error}; requests are kept by the broker until this runs again")
             }
@@ -59,23 +81,23 @@ impl From<io::Error> for RunError {
     }
 }
 
-fn filter() -> String {
-    format!("{ROOT}/+/{}", Channel::IdentityRequest.as_str())
+fn filters() -> [String; 1] {
+    [format!("{ROOT}/+/{}", Channel::IdentityRequest.as_str())]
 }
 
 /// Decides about requests until a signal, or until so many were granted for the first time. `tell` hears of everything; an
-/// error of it ends the run. Gives how many were granted and how many refused.
+/// error of it ends the run.
 pub async fn run(
     operator: &Operator,
     registrar: &mut Registrar,
     count: Option<u64>,
     mut tell: impl FnMut(EpochMillis, &News<'_>) -> io::Result<()>,
-) -> Result<(u64, u64), RunError> {
+) -> Result<Done, RunError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut session = Session::new(operator);
-    let mut retry_ms = *RETRY_MS.start();
+    let mut session = Session::new(operator, Intake::new(BUDGET));
+    let mut wait = Wait::new();
     let mut result = Ok(());
-    while count.is_none_or(|count| session.granted < count) {
+    while count.is_none_or(|count| session.done.granted < count) {
         session.flush();
         let event = tokio::select! {
             event = session.events.poll() => event,
@@ -85,23 +107,23 @@ pub async fn run(
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                tell(now(), &News::Down(&reason(&error), retry_ms))?;
+                let (why, retry_ms) = wait.down(&error, Instant::now());
+                tell(now(), &News::Down(&why, retry_ms))?;
                 session = session.again(operator);
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(retry_ms)) => {}
                     _ = interrupt.recv() => break,
                     _ = terminate.recv() => break,
                 }
-                retry_ms = (retry_ms * 2).min(*RETRY_MS.end());
                 continue;
             }
         };
         match event {
             Event::Incoming(Packet::SubAck(ack)) => {
-                if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
-                    return Err(RunError::Subscription);
+                if let Some(filter) = refused(&ack, &filters()) {
+                    return Err(RunError::Subscription(filter));
                 }
-                retry_ms = *RETRY_MS.start();
+                wait.up(Instant::now());
                 tell(now(), &News::Up)?;
             }
             Event::Incoming(Packet::Publish(request)) => {
@@ -115,7 +137,7 @@ pub async fn run(
     }
     // What was granted must arrive; where it does not, the broker still has the requests.
     let _ = tokio::time::timeout(FAREWELL, session.farewell()).await;
-    result.map(|()| (session.granted, session.refused))
+    result.map(|()| Done { dropped: session.intake.dropped(), ..session.done })
 }
 
 struct Session {
@@ -126,30 +148,30 @@ struct Session {
     /// Sent; acknowledged in this order.
     sent: VecDeque<Publish>,
     /// Requests to acknowledge.
-    done: VecDeque<Publish>,
+    taken: VecDeque<Publish>,
     subscribe: bool,
-    granted: u64,
-    refused: u64,
+    intake: Intake,
+    done: Done,
 }
 
 impl Session {
-    fn new(operator: &Operator) -> Self {
+    fn new(operator: &Operator, intake: Intake) -> Self {
         let mut options = operator.options(false);
         options.set_manual_acks(true);
         let (client, events) = operator.connect(options);
-        let (answers, sent, done) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Self { client, events, answers, sent, done, subscribe: false, granted: 0, refused: 0 }
+        let (answers, sent, taken) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        Self { client, events, answers, sent, taken, subscribe: false, intake, done: Done::default() }
     }
 
     /// A new connection: what was not acknowledged comes again from the broker.
     fn again(self, operator: &Operator) -> Self {
-        Self { granted: self.granted, refused: self.refused, ..Self::new(operator) }
+        Self { done: self.done, ..Self::new(operator, self.intake) }
     }
 
     /// Gives the client what its queue has room for.
     fn flush(&mut self) {
-        if self.subscribe && self.client.try_subscribe(filter(), QoS::AtLeastOnce).is_ok() {
-            self.subscribe = false;
+        if self.subscribe {
+            self.subscribe = self.client.try_subscribe_many(wanted(&filters())).is_err();
         }
         while let Some((topic, document, _)) = self.answers.front() {
             if self.client.try_publish(topic, QoS::AtLeastOnce, true, document.clone()).is_err() {
@@ -157,11 +179,11 @@ impl Session {
             }
             self.sent.extend(self.answers.pop_front().map(|(_, _, request)| request));
         }
-        while let Some(request) = self.done.front() {
+        while let Some(request) = self.taken.front() {
             if self.client.try_ack(request).is_err() {
                 break;
             }
-            self.done.pop_front();
+            self.taken.pop_front();
         }
     }
 
@@ -169,7 +191,7 @@ impl Session {
         match event {
             // A session that the broker remembers listens already; listening again does no harm.
             Event::Incoming(Packet::ConnAck(_)) => self.subscribe = true,
-            Event::Incoming(Packet::PubAck(_)) => self.done.extend(self.sent.pop_front()),
+            Event::Incoming(Packet::PubAck(_)) => self.taken.extend(self.sent.pop_front()),
             _ => {}
         }
     }
@@ -183,13 +205,17 @@ impl Session {
     ) -> io::Result<Result<(), RenewError>> {
         let Some(Topic { device, .. }) = Topic::decode(&request.topic) else {
             // Only a subscription of somebody else's making could bring it here.
-            self.done.push_back(request);
+            self.taken.push_back(request);
             return Ok(Ok(()));
         };
+        if let Err(excess) = self.intake.admit(Instant::now(), &device, request.payload.len()) {
+            self.taken.push_back(request);
+            return excess.map_or(Ok(()), |excess| tell(now(), &News::Dropped(&device, excess))).map(Ok);
+        }
         match registrar.decide(&device, &request.payload) {
             Ok(granted) => {
                 tell(now(), &News::Granted(&device, &granted))?;
-                self.granted += u64::from(!granted.repeated);
+                self.done.granted += u64::from(!granted.repeated);
                 let topic = topic(&device, Channel::IdentityDesired).as_str().to_owned();
                 self.answers.push_back((topic, granted.document, request));
             }
@@ -198,8 +224,8 @@ impl Session {
                 if error.is_ours() {
                     return Ok(Err(error));
                 }
-                self.refused += 1;
-                self.done.push_back(request);
+                self.done.refused += 1;
+                self.taken.push_back(request);
             }
         }
         Ok(Ok(()))
@@ -209,7 +235,7 @@ impl Session {
         let mut leaving = false;
         loop {
             self.flush();
-            let busy = !(self.answers.is_empty() && self.sent.is_empty() && self.done.is_empty());
+            let busy = !(self.answers.is_empty() && self.sent.is_empty() && self.taken.is_empty());
             if !busy && !leaving {
                 leaving = self.client.try_disconnect().is_ok();
             }

@@ -52,9 +52,14 @@ fn body(news: &News) -> String {
         News::Batch(device, batch, receipt) => batch_text(device, batch, *receipt),
         News::Refused(topic, reason) => format!("refused a message on {}: {}", plain(topic), plain(reason)),
         News::Link(Link::Connecting) => "connecting".to_owned(),
-        News::Link(Link::Up { missed: false }) => "connected to the broker".to_owned(),
-        News::Link(Link::Up { missed: true }) => {
-            "connected to the broker again, which has kept nothing: messages may have passed unseen"
+        News::Link(Link::Up { missed: false, shared: false }) => "connected to the broker".to_owned(),
+        News::Link(Link::Up { missed: false, shared: true }) => {
+            "connected to the broker, which had a session under this name already: another program uses this certificate, or a \
+             watch was killed. Each program needs a certificate of its own: `sensorctl ca operator`, then --operator"
+                .to_owned()
+        }
+        News::Link(Link::Up { missed: true, .. }) => {
+            "connected to the broker again; it has kept nothing, or gave it to somebody else: messages may have passed unseen"
                 .to_owned()
         }
         News::Link(Link::Down { reason, retry_ms }) => {
@@ -101,7 +106,9 @@ pub fn json(event: &Event) -> Value {
         News::Batch(device, batch, receipt) => batch_json(device, batch, *receipt),
         News::Refused(topic, reason) => json!({ "type": "refused", "topic": topic, "reason": reason }),
         News::Link(Link::Connecting) => json!({ "type": "link", "state": "connecting" }),
-        News::Link(Link::Up { missed }) => json!({ "type": "link", "state": "up", "missed": missed }),
+        News::Link(Link::Up { missed, shared }) => {
+            json!({ "type": "link", "state": "up", "missed": missed, "shared": shared })
+        }
         News::Link(Link::Down { reason, retry_ms }) => {
             json!({ "type": "link", "state": "down", "reason": reason, "retry_ms": retry_ms })
         }

@@ -4,27 +4,29 @@
 
 use super::Link;
 pub use crate::operator::now;
-use crate::operator::{NotLetIn, RETRY_MS};
-use crate::operator::{Operator, OperatorError, reason};
+use crate::operator::{Budget, Intake, NotLetIn, Operator, Wait, refused, wanted};
 use protocol::topic::ROOT;
-use protocol::{Channel, DeviceId, EpochMillis};
-use rumqttc::{
-    AsyncClient, ClientError, ConnectionError, Event, EventLoop, Outgoing, Packet, QoS, SubscribeFilter,
-    SubscribeReasonCode,
-};
+use protocol::{Channel, DeviceId, EpochMillis, Topic};
+use rumqttc::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, Outgoing, Packet, Publish};
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// How long taking leave of the broker may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// At once, far more than a device keeps while it is away; in the long run, more than one that reports all the time.
+const BUDGET: Budget = Budget {
+    messages: 4_096,
+    message_each: Duration::from_millis(20),
+    kibibytes: 8_192,
+    kibibyte_each: Duration::from_millis(20),
+};
+
 /// Why there can be no link at all.
 #[derive(Debug)]
 pub enum LinkError {
-    /// The operator's credentials.
-    Operator(OperatorError),
     /// The broker does not let the operator read this topic.
     SubscriptionRefused(String),
     /// The client library stopped.
@@ -34,7 +36,6 @@ pub enum LinkError {
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Operator(error) => error.fmt(f),
             Self::SubscriptionRefused(filter) => NotLetIn(filter).fmt(f),
             Self::Client(error) => write!(f, "the MQTT client stopped: {error}"),
         }
@@ -42,12 +43,6 @@ impl fmt::Display for LinkError {
 }
 
 impl std::error::Error for LinkError {}
-
-impl From<OperatorError> for LinkError {
-    fn from(error: OperatorError) -> Self {
-        Self::Operator(error)
-    }
-}
 
 /// Where to connect, as whom, and what to listen to.
 #[derive(Debug)]
@@ -72,17 +67,20 @@ pub enum Incoming {
         /// Its payload.
         payload: Vec<u8>,
     },
+    /// A message that was dropped unread.
+    Dropped {
+        /// When it came.
+        at: EpochMillis,
+        /// Its topic.
+        topic: String,
+        /// Why, where that was not told of this device yet.
+        why: Option<String>,
+    },
     /// There will be no link any more.
     Failed(LinkError),
 }
 
 impl Options {
-    /// Reads the operator's credentials from the authority's folder `ca`.
-    pub fn new(ca: &Path, host: String, port: u16, device: Option<DeviceId>) -> Result<Self, LinkError> {
-        let operator = Operator::new(&[ca.to_owned()], ca, host, port, "watch")?;
-        Ok(Self { operator, device })
-    }
-
     fn mqtt(&self, clean_session: bool) -> (AsyncClient, EventLoop) {
         self.operator.connect(self.operator.options(clean_session))
     }
@@ -122,52 +120,52 @@ async fn listen(
     incoming: &mpsc::Sender<Incoming>,
     up: &mut bool,
 ) -> Result<(), LinkError> {
-    let (mut connected_once, mut missed, mut retry_ms) = (false, false, *RETRY_MS.start());
+    let filters = options.filters();
+    let (mut connected_once, mut missed, mut shared) = (false, false, false);
+    let (mut wait, mut intake) = (Wait::new(), Intake::new(BUDGET));
     loop {
         let news = match events.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(ack))) => {
-                missed = connected_once && !ack.session_present;
-                if ack.session_present {
-                    Some(Incoming::Link(Link::Up { missed }))
-                } else {
-                    let filters = options
-                        .filters()
-                        .into_iter()
-                        .map(|path| SubscribeFilter { path, qos: QoS::AtLeastOnce });
-                    client.subscribe_many(filters).await.map_err(LinkError::Client)?;
-                    None
-                }
+                // A session under a name that is new is somebody else's: what that one has subscribed to is not known here.
+                shared = !connected_once && ack.session_present;
+                missed = connected_once && (!ack.session_present || wait.is_taken_over());
+                client.subscribe_many(wanted(&filters)).await.map_err(LinkError::Client)?;
+                continue;
             }
             Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                let refused = ack.return_codes.iter().zip(options.filters());
-                let refused = refused.into_iter().find(|(code, _)| **code == SubscribeReasonCode::Failure);
-                if let Some((_, filter)) = refused {
+                if let Some(filter) = refused(&ack, &filters) {
                     return Err(LinkError::SubscriptionRefused(filter));
                 }
-                Some(Incoming::Link(Link::Up { missed }))
+                wait.up(Instant::now());
+                (*up, connected_once) = (true, true);
+                Incoming::Link(Link::Up { missed, shared })
             }
-            Ok(Event::Incoming(Packet::Publish(message))) => {
-                Some(Incoming::Message { at: now(), topic: message.topic, payload: message.payload.to_vec() })
-            }
-            Ok(_) => None,
+            Ok(Event::Incoming(Packet::Publish(message))) => take(&mut intake, message),
+            Ok(_) => continue,
             Err(error) => {
                 *up = false;
-                let link = Link::Down { reason: reason(&error), retry_ms };
-                if incoming.send(Incoming::Link(link)).await.is_err() {
+                let (reason, retry_ms) = wait.down(&error, Instant::now());
+                if incoming.send(Incoming::Link(Link::Down { reason, retry_ms })).await.is_err() {
                     return Ok(());
                 }
                 tokio::time::sleep(Duration::from_millis(retry_ms)).await;
-                retry_ms = (retry_ms * 2).min(*RETRY_MS.end());
                 continue;
             }
         };
-        let Some(news) = news else { continue };
-        if matches!(news, Incoming::Link(_)) {
-            (*up, connected_once, retry_ms) = (true, true, *RETRY_MS.start());
-        }
         if incoming.send(news).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+fn take(intake: &mut Intake, message: Publish) -> Incoming {
+    let (at, Publish { topic, payload, .. }) = (now(), message);
+    // Whose message it is not known of is refused by its topic.
+    let admitted = Topic::decode(&topic)
+        .map_or(Ok(()), |Topic { device, .. }| intake.admit(Instant::now(), &device, payload.len()));
+    match admitted {
+        Ok(()) => Incoming::Message { at, topic, payload: payload.to_vec() },
+        Err(excess) => Incoming::Dropped { at, topic, why: excess.map(|excess| excess.to_string()) },
     }
 }
 

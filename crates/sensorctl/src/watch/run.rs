@@ -7,8 +7,10 @@ use super::view::{Move, View, picture};
 use super::{Event, Link, Watch, lines};
 use crate::folder::{self, FolderError};
 use crate::output::{Out, note};
+use protocol::DeviceId;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ pub struct Plan {
     pub seconds: Option<u64>,
     /// Ends when so many samples have come.
     pub until_samples: Option<u64>,
+    /// Devices that are in service.
+    pub expected: BTreeSet<DeviceId>,
     /// Writes the last screen there.
     pub snapshot: Option<(PathBuf, Form)>,
 }
@@ -99,7 +103,7 @@ pub fn run(options: Options, plan: &Plan) -> Result<Verdict, WatchError> {
 async fn watch(options: Options, plan: &Plan) -> Result<Verdict, WatchError> {
     let broker = format!("{}:{}", options.operator.host, options.operator.port);
     let mut session = Session {
-        watch: Watch::new(link::now()),
+        watch: Watch { expected: plan.expected.clone(), ..Watch::new(link::now()) },
         screen: Screen::open(plan.show, broker)?,
         plan,
         failed: None,
@@ -159,6 +163,10 @@ impl Session<'_> {
                 self.watch.link(link::now(), link)
             }
             Incoming::Message { at, topic, payload } => self.watch.message(at, &topic, &payload),
+            Incoming::Dropped { at, topic, why } => match self.watch.dropped(at, topic, why) {
+                Some(event) => event,
+                None => return Ok(false),
+            },
             Incoming::Failed(error) => {
                 self.failed = Some(error);
                 return Ok(true);

@@ -2,7 +2,7 @@
 
 use super::{QUANTITIES, Watch};
 use crate::ledger::Counts;
-use protocol::EpochMillis;
+use protocol::{DeviceId, EpochMillis};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -37,8 +37,12 @@ pub struct Summary {
     pub latency_max_ms: Option<u64>,
     /// How often messages may have passed unseen.
     pub interruptions: u64,
-    /// Messages that could not be read, or that were none of ours.
+    /// Messages that could not be read, were none of ours, too long, or too many of one device.
     pub refused: u64,
+    /// Devices that have said something since the watch began.
+    pub spoke: usize,
+    /// Devices in service that have not.
+    pub unheard: Vec<DeviceId>,
 }
 
 /// Whether the data is whole.
@@ -50,6 +54,8 @@ pub enum Verdict {
     Lost,
     /// Samples are missing without explanation, came out of order, or contradict each other.
     Inconsistent,
+    /// Nothing came, from no device or not from all that are in service.
+    Silent,
 }
 
 impl Verdict {
@@ -59,6 +65,7 @@ impl Verdict {
             Self::Whole => 0,
             Self::Inconsistent => 3,
             Self::Lost => 4,
+            Self::Silent => 5,
         }
     }
 }
@@ -87,6 +94,8 @@ impl Summary {
             latency_max_ms: watch.ledger.latency().max_ms(),
             interruptions: watch.ledger.interruptions,
             refused: watch.refused,
+            spoke: devices().filter(|device| device.has_spoken()).count(),
+            unheard: watch.unheard().cloned().collect(),
         }
     }
 
@@ -95,6 +104,8 @@ impl Summary {
         let counts = &self.counts;
         if counts.unexplained + counts.out_of_order + counts.contradictions > 0 {
             Verdict::Inconsistent
+        } else if self.spoke == 0 || !self.unheard.is_empty() {
+            Verdict::Silent
         } else if counts.lost > 0 {
             Verdict::Lost
         } else {
@@ -142,6 +153,7 @@ impl Summary {
             "latency_max_ms": self.latency_max_ms,
             "interruptions": self.interruptions,
             "refused": self.refused,
+            "unheard": self.unheard.iter().map(DeviceId::as_str).collect::<Vec<_>>(),
         })
     }
 }
@@ -191,9 +203,27 @@ impl fmt::Display for Summary {
                 write!(f, "\n{count} {text}")?;
             }
         }
+        if self.spoke == 0 || !self.unheard.is_empty() {
+            write!(f, "\nNOTHING CAME from ")?;
+            for id in self.unheard.iter().take(NAMED_MAX) {
+                write!(f, "{id}, ")?;
+            }
+            match (self.unheard.len(), self.spoke) {
+                (0, _) => f.write_str("any device")?,
+                (count, 0) => write!(f, "in all {count} devices in service, and from no other")?,
+                (count, _) => write!(f, "in all {count} devices in service")?,
+            }
+            f.write_str(
+                ": they are silent, or the broker does not let this certificate read what they say (some brokers grant such a \
+                 subscription and deliver nothing)",
+            )?;
+        }
         Ok(())
     }
 }
+
+/// Silent devices that are named.
+const NAMED_MAX: usize = 20;
 
 /// One line for each value of the device that was heard last: least, greatest, and its course as a row of blocks
 /// `width` wide. Empty where there is none.

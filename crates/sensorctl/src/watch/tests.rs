@@ -59,7 +59,7 @@ fn batch(boot: u32, seq: u32, lost: u32, fault: bool) -> Vec<u8> {
 /// Two devices: one in order, one that lost, repeated and left out samples.
 fn watched() -> Watch {
     let mut watch = Watch::new(START);
-    watch.link(START, Link::Up { missed: false });
+    watch.link(START, Link::Up { missed: false, shared: false });
     watch.message(START, "device/dev-1/hello", &hello("dev-1", 3, 68));
     watch.message(START, "device/dev-1/state", &state(ClockQuality::Synchronised));
     for n in 0..30 {
@@ -142,6 +142,7 @@ fn the_summary_counts_and_judges() {
             "type": "summary", "seconds": 125.0, "devices": 2, "samples": 128, "lost": 4, "duplicates": 4,
             "unexplained": 2, "unobserved": 0, "out_of_order": 0, "contradictions": 0, "awaited": 0, "faults": 1,
             "boots": 2, "boots_without_end": 0, "batches": 33, "handshake_ms": 1204, "interruptions": 0, "refused": 0,
+            "unheard": [],
         })
     );
     let text = summary.to_string();
@@ -284,9 +285,31 @@ fn nobody_can_write_to_the_terminal_by_a_topic() {
 #[test]
 fn a_session_that_the_broker_has_lost_is_an_interruption() {
     let mut watch = watched();
-    watch.link(after(130), Link::Up { missed: true });
+    watch.link(after(130), Link::Up { missed: true, shared: false });
     watch.message(after(140), "device/dev-1/telemetry", &batch(3, 400, 0, false));
     let counts = watch.ledger.device(&id("dev-1")).unwrap().counts();
     assert_eq!((counts.unexplained, counts.unobserved), (0, 280));
     assert_eq!(Summary::new(&watch, after(140)).interruptions, 1);
+}
+
+#[test]
+fn devices_in_service_that_say_nothing_are_named_and_what_the_broker_had_kept_is_no_word_of_theirs() {
+    let mut watch = watched();
+    assert_eq!(Summary::new(&watch, after(140)).verdict().exit_code(), 3);
+    watch.expected = [id("dev-1"), id("dev-3"), id("dev-4")].into();
+    let kept = state(ClockQuality::Synchronised);
+    watch.message(after(1), "device/dev-3/state", &kept);
+    let summary = Summary::new(&watch, after(140));
+    assert_eq!(summary.unheard, [id("dev-3"), id("dev-4")]);
+    assert!(summary.to_string().contains("NOTHING CAME from dev-3, dev-4, in all 2 devices in service: "));
+
+    let mut silent = Watch::new(START);
+    silent.message(after(1), "device/dev-3/state", &kept);
+    let summary = Summary::new(&silent, after(140));
+    assert_eq!((summary.verdict(), summary.verdict().exit_code()), (Verdict::Silent, 5));
+    assert!(summary.to_string().contains("NOTHING CAME from any device: "));
+    silent.message(after(2), "device/dev-3/hello", &hello("dev-3", 1, 1));
+    assert_eq!(Summary::new(&silent, after(140)).verdict(), Verdict::Whole);
+    silent.expected = [id("dev-3"), id("dev-4")].into();
+    assert_eq!(Summary::new(&silent, after(140)).verdict(), Verdict::Silent);
 }

@@ -136,6 +136,8 @@ fn heading(summary: &Summary, broker: &str) -> Vec<Line<'static>> {
     let (verdict, style) = match summary.verdict() {
         Verdict::Whole => ("nothing is missing", GOOD),
         Verdict::Lost => ("what is lost was declared", NOTED),
+        Verdict::Silent if summary.spoke == 0 => ("nothing has come", NOTED),
+        Verdict::Silent => ("not every device was heard", NOTED),
         Verdict::Inconsistent => ("DATA IS MISSING WITHOUT EXPLANATION", BAD),
     };
     let latency = match (summary.latency_median_ms, summary.latency_max_ms) {

@@ -99,7 +99,8 @@ impl Service {
         std::fs::write(
             service.path("acl"),
             "pattern readwrite device/%u/#\npattern read firmware/#\npattern read group/+/config/desired\nuser operator\n\
-             topic readwrite device/#\ntopic readwrite group/#\ntopic readwrite firmware/#\nuser spoiler\ntopic readwrite firmware/#\n",
+             topic readwrite device/#\ntopic readwrite group/#\ntopic readwrite firmware/#\nuser spoiler\ntopic readwrite firmware/#\n\
+             user operator.reader\ntopic read device/#\n",
         )
         .unwrap();
         service.sensorctl(&["revoke", "--registry", "registry.jsonl", "--ca", "ca"]);
@@ -171,6 +172,27 @@ impl Service {
         Device { id, identity, tls, certificate: issued.der }
     }
 
+    /// A folder with a certificate for one more program of the operator.
+    pub fn operator(&self, name: &str) {
+        self.sensorctl(&["ca", "operator", "--ca", "ca", "--name", name, "--out", name]);
+    }
+
+    /// Starts a program and waits until it has said this; dropping it kills it.
+    pub fn start(&self, arguments: &[&str], said: &str) -> Running {
+        let path = self.path(&format!("said-{}", random()));
+        let file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        let mut command = self.command(arguments);
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        let mut running = Running { child, path };
+        running.until(said, |text| text.contains(said));
+        running
+    }
+
+    /// Runs a program to its end, which comes within two minutes: exit code, and what it has said.
+    pub fn ends(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        self.start(arguments, "").ended()
+    }
+
     pub fn registry(&self) -> Registry {
         Registry::open(&self.path("registry.jsonl")).unwrap()
     }
@@ -188,6 +210,8 @@ impl Service {
             .unwrap();
         let mut options = MqttOptions::new(device.id.as_str(), "localhost", self.port);
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
+        // What this broker passes, which has no limit of its own.
+        options.set_max_packet_size(4 << 20, 4 << 20);
         let (client, connection) = Client::new(options, 8);
         for filter in Channel::SUBSCRIPTIONS {
             client.subscribe(format!("device/{}/{filter}", device.id), QoS::AtLeastOnce).unwrap();
@@ -211,6 +235,61 @@ impl Service {
     pub fn verify<'b, T: Document<'b>>(&self, power: Power, document: &'b [u8]) -> T {
         let key = powers::public(&self.path("powers"), power).unwrap();
         Envelope::decode(document).unwrap().verify::<T>(&key).unwrap().into_inner()
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
+    u64::from_le_bytes(bytes)
+}
+
+/// A running program.
+pub struct Running {
+    pub child: Child,
+    path: PathBuf,
+}
+
+impl Running {
+    /// What it has said, to both outputs.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.path).unwrap()
+    }
+
+    pub fn until(&mut self, what: &str, holds: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + 4 * PATIENCE;
+        while !holds(&self.said()) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() || holds(&self.said()), "{what}: it has ended: {}", self.said());
+            assert!(Instant::now() < deadline, "{what}: never came: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn ended(&mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + 4 * PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), self.said());
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&mut self) -> (Option<i32>, String) {
+        assert!(
+            Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success()
+        );
+        self.ended()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -209,7 +209,7 @@ fn there(change: &Change, fleet: &Fleet, ids: &[DeviceId]) -> Option<Target> {
 }
 
 async fn publish(operator: &Operator, signed: &Signed, show: &Show) -> Result<(), Failure> {
-    service::keep(operator, &signed.messages).await.map_err(Failure::error)?;
+    service::keep(operator, &signed.messages, |_| {}).await.map_err(Failure::error)?;
     let (number, count) = (signed.number, signed.messages.len());
     let word = if count == 1 { "message" } else { "messages" };
     show.say(
@@ -227,7 +227,7 @@ async fn take_back(
     show: &Show,
 ) -> Result<(), Failure> {
     let messages = former.sign(signer, number).map_err(Failure::error)?;
-    service::keep(operator, &messages).await.map_err(Failure::error)?;
+    service::keep(operator, &messages, |_| {}).await.map_err(Failure::error)?;
     let kept = former.known();
     let line = match kept {
         0 => "the broker does not keep it any more; what devices ran on before is not known here: those that took it stay with it \

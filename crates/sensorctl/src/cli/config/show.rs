@@ -91,6 +91,10 @@ impl Show {
             News::Step(step) => self.step(at, step),
             News::Tally(tally) => self.tally(at, tally),
             News::Odd(odd) => self.odd(at, odd),
+            News::Dropped(id, why) => self.say(
+                || json!({"event": "dropped", "id": id.as_str(), "why": why.to_string()}),
+                format_args!("{at} {id}: dropped: {why}"),
+            ),
         }
     }
 

@@ -35,8 +35,8 @@ const UNFINISHED: u8 = 4;
 #[command(
     arg_required_else_help = true,
     after_help = "Exit codes: 0 every device of the last stage is confirmed (or the first share is published, with --no-follow); \
-                  1 an error; 2 wrong arguments; 3 stopped because too many devices failed; 4 not finished: Ctrl-C, or the last \
-                  stage's time is over."
+                  1 an error; 2 wrong arguments; 3 stopped because too many devices failed; 4 not finished: Ctrl-C, the last stage's \
+                  time is over, or a stage in which no device has confirmed the image."
 )]
 pub(super) struct Publish {
     /// Folder of the release, made with `sensorctl firmware sign`
@@ -59,7 +59,11 @@ pub(super) struct Publish {
     /// How long a stage waits at most for devices that have not come to an end
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::duration)]
     wait: Duration,
-    /// Stop when more than so many percent of a stage's devices have failed; 100 never stops
+    /// Stop when more than so many percent of a stage's devices, and at least two, have failed; 100 never stops, 0 stops at the
+    /// first
+    ///
+    /// What one device says of itself proves nothing. Where the only device of a stage fails, nothing larger follows by itself:
+    /// look at that device, then give a larger --share.
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100))]
     stop_on_failures: u32,
     /// The registry: its devices count for their stage although they have said nothing yet
@@ -137,7 +141,7 @@ impl Publish {
             Ok(match end {
                 End::Done(tally) if tally.confirmed() == tally.devices => 0,
                 End::Stopped(_) => STOPPED,
-                End::Done(_) | End::TimeOver(_) | End::Interrupted(_) => UNFINISHED,
+                End::Done(_) | End::TimeOver(_) | End::Unproven(_) | End::Interrupted(_) => UNFINISHED,
             })
         })
     }
@@ -206,7 +210,7 @@ impl Publish {
         if before.manifest.as_ref() != Some(&manifest.envelope) {
             let topic = FirmwareTopic::Manifest(manifest.class).encode().as_str().to_owned();
             let message = Message { topic, retained: true, payload: manifest.envelope.clone() };
-            service::keep(operator, &[message]).await.map_err(Failure::error)?;
+            service::keep(operator, &[message], |_| {}).await.map_err(Failure::error)?;
         }
         show.manifest(manifest).map_err(Failure::error)
     }
@@ -241,7 +245,7 @@ async fn give(operator: &Operator, plan: &Plan<'_>, show: &mut Show) -> Result<u
         return Ok(0);
     };
     let (message, number) = plan.author.sign(share).map_err(Failure::error)?;
-    service::keep(operator, &[message]).await.map_err(Failure::error)?;
+    service::keep(operator, &[message], |_| {}).await.map_err(Failure::error)?;
     if show.is_json() {
         say(
             json!({"at": now().to_string(), "event": "share", "share": show::percent(share), "number": number}),

@@ -1,13 +1,13 @@
 //! `sensorctl firmware status`.
 
 use super::super::shared::block_on;
-use super::super::{Failure, say};
+use super::super::{Failure, SILENT, say};
 use super::arguments::Connect;
 use crate::firmware::chart::Overview;
 use crate::firmware::manifest::Manifest;
 use crate::firmware::rollout::{Kept, read_state, states};
 use crate::firmware::service::{self, SILENCE};
-use crate::operator::now;
+use crate::operator::{NothingCame, now};
 use crate::output;
 use crate::powers;
 use crate::registry::Registry;
@@ -16,7 +16,7 @@ use protocol::PublicKey;
 use protocol::document::Power;
 use protocol::firmware::{FirmwareTopic, UpdateFault};
 use ratatui::crossterm::terminal;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +25,10 @@ use std::time::Duration;
 const WIDTH: usize = 80;
 
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 devices have said how their firmware is; 1 an error; 2 wrong arguments; 5 nothing came from any device."
+)]
 pub(super) struct Status {
     #[command(flatten)]
     connect: Connect,
@@ -53,7 +56,7 @@ struct Keys {
 }
 
 impl Status {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         output::shows_only();
         let keys = self.authority.as_deref().map(|folder| {
             let key = |power| powers::public(folder, power);
@@ -68,6 +71,7 @@ impl Status {
         let operator = self.connect.operator("status")?;
         let filters = [states(), "firmware/+/manifest".to_owned(), "firmware/+/rollout".to_owned()];
         let mut kept = HashMap::new();
+        let mut odd = BTreeMap::new();
         let take = |topic: &str, payload: &[u8]| match FirmwareTopic::decode(topic) {
             Some(FirmwareTopic::Manifest(class)) if !payload.is_empty() => {
                 let unchecked = || Err(UpdateFault::UnknownKey);
@@ -84,21 +88,32 @@ impl Status {
             Some(_) => {}
             None => match read_state(topic, payload) {
                 Ok((device, state)) => overview.fleet.take(device, state),
-                Err(_) => overview.refused += 1,
+                Err(why) => {
+                    odd.insert(topic.to_owned(), why);
+                }
             },
         };
         let silence = Duration::from_secs(self.seconds);
         block_on(async { service::read(&operator, &filters, silence, take).await.map_err(Failure::error) })?;
+        overview.refused = odd.len();
+        for (topic, why) in odd {
+            eprintln!("{topic:?} is of no use: {why}");
+        }
+        let heard = overview.refused > 0 || overview.fleet.devices().any(|(_, state)| state.is_some());
+        if !heard {
+            eprintln!("{}", NothingCame(&states()));
+        }
+        let code = if heard { 0 } else { SILENT };
         for (class, offer) in &mut overview.offers {
             let manifest = offer.manifest.as_ref().and_then(|manifest| manifest.as_ref().ok());
             let of_it = |kept: &&Kept| manifest.is_some_and(|manifest| manifest.digest == kept.manifest);
             offer.share = kept.get(class).filter(of_it).map(|kept| kept.share);
         }
         if self.json {
-            return say(overview.json(now()));
+            return say(overview.json(now())).map(|()| code);
         }
         let width = std::io::stdout().is_terminal().then(|| terminal::size().ok()).flatten();
         let width = width.map_or(WIDTH, |(width, _)| usize::from(width));
-        say(overview.text(&self.connect.broker(), now(), width, self.all).trim_end())
+        say(overview.text(&self.connect.broker(), now(), width, self.all).trim_end()).map(|()| code)
     }
 }

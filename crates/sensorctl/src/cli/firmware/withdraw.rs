@@ -12,7 +12,7 @@ use crate::firmware::service::{self, SILENCE};
 use crate::firmware::stages::Share;
 use crate::operator::Operator;
 use crate::powers::{self, LiveKey};
-use crate::publish::{Message, publish};
+use crate::publish::Message;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::document::{Audience, Power};
@@ -91,7 +91,7 @@ impl Withdraw {
             // A roll-out of another release says nothing about this one.
             if clear || kept.is_none_or(|kept| kept.manifest == manifest.digest) {
                 let (message, number) = author.sign(Share::NONE).map_err(Failure::error)?;
-                service::keep(&operator, &[message]).await.map_err(Failure::error)?;
+                service::keep(&operator, &[message], |_| {}).await.map_err(Failure::error)?;
                 say(format_args!("{} is given to nobody (roll-out number {number})", named(&manifest)))?;
             }
             if clear {
@@ -103,7 +103,7 @@ impl Withdraw {
                 let style = ProgressStyle::with_template("clearing {wide_bar} {pos}/{len} {eta}");
                 let bar = ProgressBar::new(messages.len() as u64)
                     .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-                let cleared = publish(&operator, &messages, |done| bar.set_position(done as u64)).await;
+                let cleared = service::keep(&operator, &messages, |done| bar.set_position(done as u64)).await;
                 bar.finish_and_clear();
                 cleared.map_err(Failure::error)?;
                 say(format_args!("{} blocks are cleared", messages.len()))?;
@@ -115,6 +115,6 @@ impl Withdraw {
 
 async fn take_back(operator: &Operator, topic: String) -> Result<(), Failure> {
     let message = Message { topic, retained: true, payload: Vec::new() };
-    publish(operator, &[message], |_| {}).await.map_err(Failure::error)?;
+    service::keep(operator, &[message], |_| {}).await.map_err(Failure::error)?;
     say("the manifest is cleared")
 }

@@ -90,8 +90,8 @@ impl Follow {
             error => Failure::error(error),
         })?;
         let summary = format!(
-            "{} records kept, {} deliveries refused, {} acknowledgements sent",
-            done.records, done.refused, done.acknowledged
+            "{} records kept, {} deliveries refused, {} dropped unread, {} acknowledgements sent",
+            done.records, done.refused, done.dropped, done.acknowledged
         );
         if format == Format::Text {
             return super::super::say(summary);
@@ -119,6 +119,7 @@ fn tell(format: Format, at: EpochMillis, told: &Told<'_>) -> io::Result<()> {
         Told::Stray(bytes) => {
             (None, "stray", format!("the broker sent {bytes} bytes on a topic that is none of a log"))
         }
+        Told::Dropped(id, why) => (Some(*id), "dropped", format!("DROPPED: {why}")),
         Told::Device(id, news) => {
             let (what, text) = news_text(news);
             (Some(*id), what, text)

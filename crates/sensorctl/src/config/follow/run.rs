@@ -3,10 +3,10 @@
 
 use super::super::fleet::{Odd, said};
 use super::{Follow, Rules, Step, Tally, Verdict};
-use crate::firmware::service::SILENCE;
-use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
-use protocol::EpochMillis;
-use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeFilter, SubscribeReasonCode};
+use crate::firmware::service::{SILENCE, Settling};
+use crate::operator::{Excess, Intake, NotLetIn, Operator, STATES, Wait, leave, now, refused, wanted};
+use protocol::{DeviceId, EpochMillis, Topic};
+use rumqttc::{AsyncClient, Event, EventLoop, Packet, Publish};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -15,10 +15,6 @@ use tokio::time::Instant;
 
 /// How often it is judged.
 const TICK: Duration = Duration::from_millis(250);
-/// How long the broker may take for what it keeps of the devices, where it never falls silent.
-const SETTLE: Duration = Duration::from_secs(10);
-/// How long taking leave may take.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What happened.
 #[derive(Debug)]
@@ -33,6 +29,8 @@ pub enum News<'a> {
     Tally(&'a Tally),
     /// A message that cannot be what it should be.
     Odd(&'a Odd),
+    /// Messages of a device are dropped.
+    Dropped(&'a DeviceId, Excess),
 }
 
 /// How it ended.
@@ -84,7 +82,7 @@ pub async fn run(
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let began = Instant::now();
     let mut session = Session::new(operator, follow);
-    let mut retry_ms = *RETRY_MS.start();
+    let mut wait = Wait::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let end = loop {
@@ -101,9 +99,10 @@ pub async fn run(
             _ = terminate.recv() => break End::Interrupted,
         };
         match event {
-            Ok(event) => session.take(event, &mut retry_ms, &mut tell)?,
+            Ok(event) => session.take(event, &mut wait, &mut tell)?,
             Err(error) => {
-                tell(now(), &News::Down(&reason(&error), retry_ms))?;
+                let (why, retry_ms) = wait.down(&error, Instant::now());
+                tell(now(), &News::Down(&why, retry_ms))?;
                 session.again(operator);
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(retry_ms)) => {}
@@ -113,11 +112,10 @@ pub async fn run(
                 if began.elapsed() >= rules.timeout {
                     break End::TimeOver;
                 }
-                retry_ms = (retry_ms * 2).min(*RETRY_MS.end());
             }
         }
     };
-    session.leave().await;
+    leave(&session.client, &mut session.events).await;
     Ok(end)
 }
 
@@ -127,10 +125,10 @@ struct Session<'f> {
     client: AsyncClient,
     events: EventLoop,
     subscribed: bool,
-    /// Since when the connection listens, and when the last message came that the broker had kept.
-    up: Option<(Instant, Instant)>,
+    /// Of the connection that listens: whether the broker has said what it keeps of the devices.
+    settling: Option<Settling>,
     connected: bool,
-    settled: bool,
+    intake: Intake,
     told: Option<Tally>,
 }
 
@@ -144,67 +142,74 @@ impl<'f> Session<'f> {
             client,
             events,
             subscribed: false,
-            up: None,
+            settling: None,
             connected: false,
-            settled: false,
+            intake: Intake::new(STATES),
             told: None,
         }
     }
 
     fn subscribe(&mut self) {
         if self.connected && !self.subscribed {
-            let filter = |path: &String| SubscribeFilter { path: path.clone(), qos: QoS::AtLeastOnce };
-            self.subscribed = self.client.try_subscribe_many(self.filters.iter().map(filter)).is_ok();
+            self.subscribed = self.client.try_subscribe_many(wanted(&self.filters)).is_ok();
         }
     }
 
     fn again(&mut self, operator: &Operator) {
         (self.client, self.events) = operator.connect(operator.options(true));
-        (self.up, self.connected, self.subscribed, self.settled) = (None, false, false, false);
+        (self.settling, self.connected, self.subscribed) = (None, false, false);
     }
 
     fn take(
         &mut self,
         event: Event,
-        retry_ms: &mut u64,
+        wait: &mut Wait,
         tell: &mut impl FnMut(EpochMillis, &News<'_>) -> io::Result<()>,
     ) -> Result<(), RunError> {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => self.connected = true,
             Event::Incoming(Packet::SubAck(ack)) => {
-                let refused = ack.return_codes.iter().zip(&self.filters);
-                let mut refused = refused.filter(|(code, _)| **code == SubscribeReasonCode::Failure);
-                if let Some((_, filter)) = refused.next() {
-                    return Err(RunError::Subscription(filter.clone()));
+                if let Some(filter) = refused(&ack, &self.filters) {
+                    return Err(RunError::Subscription(filter));
                 }
-                *retry_ms = *RETRY_MS.start();
-                self.up = Some((Instant::now(), Instant::now()));
+                wait.up(Instant::now());
+                self.settling = Some(Settling::new(SILENCE));
                 tell(now(), &News::Up)?;
             }
             Event::Incoming(Packet::Publish(message)) => {
-                if let Some((_, last)) = self.up.as_mut().filter(|_| message.retain) {
-                    *last = Instant::now();
+                if let Some(settling) = &mut self.settling {
+                    settling.hear(message.retain);
                 }
-                let at = now();
-                let live = (!message.retain).then_some(at);
-                let (step, odd) = self.follow.take(&message.topic, &message.payload, live, at);
-                if let Some(odd) = odd {
-                    tell(at, &News::Odd(&odd))?;
-                }
-                if let Some(step) = step {
-                    tell(at, &News::Step(&step))?;
-                }
+                self.hear(&message, tell)?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// True when the broker has said what it keeps of the devices.
-    fn is_settled(&mut self) -> bool {
-        let quiet = self.up.is_some_and(|(up, last)| last.elapsed() >= SILENCE || up.elapsed() >= SETTLE);
-        self.settled |= quiet;
-        self.settled
+    fn hear(
+        &mut self,
+        message: &Publish,
+        tell: &mut impl FnMut(EpochMillis, &News<'_>) -> io::Result<()>,
+    ) -> Result<(), RunError> {
+        let at = now();
+        if let Some(Topic { device, .. }) = Topic::decode(&message.topic)
+            && let Err(excess) = self.intake.admit_live(Instant::now(), &device, message)
+        {
+            if let Some(excess) = excess {
+                tell(at, &News::Dropped(&device, excess))?;
+            }
+            return Ok(());
+        }
+        let live = (!message.retain).then_some(at);
+        let (step, odd) = self.follow.take(&message.topic, &message.payload, live, at);
+        if let Some(odd) = odd {
+            tell(at, &News::Odd(&odd))?;
+        }
+        if let Some(step) = step {
+            tell(at, &News::Step(&step))?;
+        }
+        Ok(())
     }
 
     fn judge(
@@ -213,7 +218,7 @@ impl<'f> Session<'f> {
         lasted: Duration,
         tell: &mut impl FnMut(EpochMillis, &News<'_>) -> io::Result<()>,
     ) -> Result<Option<End>, RunError> {
-        if !self.is_settled() {
+        if !self.settling.is_some_and(|settling| settling.is_over()) {
             return Ok((lasted >= rules.timeout).then_some(End::TimeOver));
         }
         for step in self.follow.refresh(now()) {
@@ -231,19 +236,5 @@ impl<'f> Session<'f> {
             Verdict::TimeOver => Some(End::TimeOver),
             Verdict::Stop => Some(End::Stopped),
         })
-    }
-
-    async fn leave(&mut self) {
-        if self.client.try_disconnect().is_ok() {
-            let leave = async {
-                while let Ok(event) = self.events.poll().await {
-                    if matches!(event, Event::Outgoing(Outgoing::Disconnect)) {
-                        break;
-                    }
-                }
-            };
-            // It only listened: a broker that does not take leave costs nothing.
-            let _ = tokio::time::timeout(FAREWELL, leave).await;
-        }
     }
 }

@@ -4,14 +4,14 @@
 //! What the broker keeps is the state of a roll-out: whoever runs the same again goes on where it was.
 
 use super::super::fleet::{Fleet, Standing, Tally, Target};
-use super::super::service::SILENCE;
+use super::super::service::{SILENCE, ServiceError, Settling};
 use super::super::stages::{Rules, Share, Verdict};
 use super::{Author, Kept, read_state, states};
 use crate::documents::DocumentError;
-use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
+use crate::operator::{Excess, Intake, NotLetIn, Operator, STATES, Wait, now, refused, wanted};
 use crate::publish::Message;
-use protocol::{DeviceId, EpochMillis};
-use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeReasonCode};
+use protocol::{DeviceId, EpochMillis, Topic};
+use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, Publish, QoS};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 /// How often a stage is judged.
 const TICK: Duration = Duration::from_millis(250);
-/// How long the broker may take for what it keeps of the devices, where it never falls silent.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How long after its acknowledgement a share may take to come back from the broker.
+const ECHO: Duration = Duration::from_secs(10);
 /// How long the last messages may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -42,6 +42,8 @@ pub enum News<'a> {
     Stage(Share, Verdict, &'a Tally),
     /// A message on a device's topic that is none: whose, and why.
     Refused(&'a str, &'a str),
+    /// Messages of a device are dropped.
+    Dropped(&'a DeviceId, Excess),
 }
 
 /// How it ended.
@@ -53,6 +55,8 @@ pub enum End {
     Stopped(Tally),
     /// The last stage has waited long enough, or one in which no device has confirmed the image: nothing larger follows that.
     TimeOver(Tally),
+    /// All devices of a stage have failed, and were too few to stop it: nothing larger follows by itself.
+    Unproven(Tally),
     /// A signal; the broker keeps this share.
     Interrupted(Share),
 }
@@ -60,8 +64,10 @@ pub enum End {
 /// Why it ended by itself.
 #[derive(Debug)]
 pub enum RunError {
-    /// The broker does not let the operator listen.
-    Subscription,
+    /// The broker does not let the operator listen to this.
+    Subscription(String),
+    /// The broker acknowledged a share and does not keep it.
+    Service(ServiceError),
     /// The document could not be signed.
     Document(DocumentError),
     /// Signals or output.
@@ -71,7 +77,8 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subscription => NotLetIn(&states()).fmt(f),
+            Self::Subscription(filter) => NotLetIn(filter).fmt(f),
+            Self::Service(error) => error.fmt(f),
             Self::Document(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
         }
@@ -119,7 +126,7 @@ pub async fn run(
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut session = Session::new(operator, plan, fleet);
     session.begin()?;
-    let mut retry_ms = *RETRY_MS.start();
+    let mut wait = Wait::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -137,16 +144,16 @@ pub async fn run(
             _ = terminate.recv() => break,
         };
         match event {
-            Ok(event) => session.take(event, &mut retry_ms, &mut tell)?,
+            Ok(event) => session.take(event, &mut wait, &mut tell)?,
             Err(error) => {
-                tell(now(), &News::Down(&reason(&error), retry_ms))?;
+                let (why, retry_ms) = wait.down(&error, Instant::now());
+                tell(now(), &News::Down(&why, retry_ms))?;
                 session.again(operator);
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(retry_ms)) => {}
                     _ = interrupt.recv() => break,
                     _ = terminate.recv() => break,
                 }
-                retry_ms = (retry_ms * 2).min(*RETRY_MS.end());
             }
         }
     }
@@ -164,15 +171,18 @@ struct Session<'a> {
     events: EventLoop,
     /// Place in the plan's shares.
     stage: usize,
-    /// Signed, and not yet acknowledged by the broker; the share and number.
+    /// Signed, and not yet come back from the broker; the share and number.
     pending: Option<(Message, Share, u32)>,
     sent: bool,
+    /// When the broker acknowledged it.
+    acknowledged: Option<Instant>,
+    connected: bool,
     subscribed: bool,
     /// Since when the broker has the share.
     since: Option<Instant>,
-    /// Since when the connection is up, and when the last message came that the broker had kept.
-    up: Option<(Instant, Instant)>,
-    settled: bool,
+    /// Of the connection that listens: whether the broker has said what it keeps of the devices.
+    settling: Option<Settling>,
+    intake: Intake,
     /// How it was when too many had failed: the share is taken back.
     stopping: Option<Tally>,
     told: Option<Tally>,
@@ -189,10 +199,12 @@ impl<'a> Session<'a> {
             stage: 0,
             pending: None,
             sent: false,
+            acknowledged: None,
+            connected: false,
             subscribed: false,
             since: None,
-            up: None,
-            settled: false,
+            settling: None,
+            intake: Intake::new(STATES),
             stopping: None,
             told: None,
         }
@@ -217,18 +229,24 @@ impl<'a> Session<'a> {
     fn publish(&mut self, share: Share) -> Result<(), DocumentError> {
         let (message, number) = self.plan.author.sign(share)?;
         (self.pending, self.sent, self.since) = (Some((message, share, number)), false, None);
+        self.acknowledged = None;
         Ok(())
     }
 
-    /// Gives the client what it has room for.
+    /// Where devices say how they are, and where the share is.
+    fn filters(&self) -> [String; 2] {
+        [states(), self.plan.author.topic()]
+    }
+
+    /// Gives the client what it has room for. A share is sent when its topic is listened to: it counts when it comes back.
     fn flush(&mut self) {
-        if self.up.is_none() {
+        if !self.connected {
             return;
         }
         if !self.subscribed {
-            self.subscribed = self.client.try_subscribe(states(), QoS::AtLeastOnce).is_ok();
+            self.subscribed = self.client.try_subscribe_many(wanted(&self.filters())).is_ok();
         }
-        if let (Some((message, ..)), false) = (&self.pending, self.sent) {
+        if let (Some((message, ..)), false, true) = (&self.pending, self.sent, self.settling.is_some()) {
             let Message { topic, retained, payload } = message;
             self.sent = self.client.try_publish(topic, QoS::AtLeastOnce, *retained, payload.clone()).is_ok();
         }
@@ -236,66 +254,83 @@ impl<'a> Session<'a> {
 
     fn again(&mut self, operator: &Operator) {
         (self.client, self.events) = operator.connect(operator.options(true));
-        (self.up, self.subscribed, self.sent, self.settled) = (None, false, false, false);
+        (self.connected, self.subscribed, self.sent) = (false, false, false);
+        (self.settling, self.acknowledged) = (None, None);
     }
 
     fn take(
         &mut self,
         event: Event,
-        retry_ms: &mut u64,
+        wait: &mut Wait,
         tell: &mut impl FnMut(EpochMillis, &News<'_>) -> io::Result<()>,
     ) -> Result<(), RunError> {
         match event {
-            Event::Incoming(Packet::ConnAck(_)) => self.up = Some((Instant::now(), Instant::now())),
+            Event::Incoming(Packet::ConnAck(_)) => self.connected = true,
             Event::Incoming(Packet::SubAck(ack)) => {
-                if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
-                    return Err(RunError::Subscription);
+                if let Some(filter) = refused(&ack, &self.filters()) {
+                    return Err(RunError::Subscription(filter));
                 }
-                *retry_ms = *RETRY_MS.start();
+                wait.up(Instant::now());
+                self.settling = Some(Settling::new(SILENCE));
                 tell(now(), &News::Up)?;
             }
             // Nothing else is published here.
-            Event::Incoming(Packet::PubAck(_)) => {
-                if let Some((_, share, number)) = self.pending.take() {
-                    self.since = Some(Instant::now());
-                    tell(now(), &News::Share(share, number))?;
-                }
-            }
+            Event::Incoming(Packet::PubAck(_)) => self.acknowledged = Some(Instant::now()),
             Event::Incoming(Packet::Publish(message)) => {
-                if let Some((_, last)) = self.up.as_mut().filter(|_| message.retain) {
-                    *last = Instant::now();
+                if let Some(settling) = &mut self.settling {
+                    settling.hear(message.retain);
                 }
-                match read_state(&message.topic, &message.payload) {
-                    Ok((device, state)) => {
-                        let target = &self.plan.target;
-                        let before = self.fleet.state(&device).map(|state| Standing::of(Some(state), target));
-                        let standing = Standing::of(state.as_ref(), target);
-                        let ours = state.as_ref().is_some_and(|state| state.class == target.class);
-                        self.fleet.take(device.clone(), state);
-                        if ours && before != Some(standing) {
-                            tell(now(), &News::Device(&device, standing))?;
-                        }
-                    }
-                    Err(why) => tell(now(), &News::Refused(&message.topic, &why))?,
-                }
+                self.hear(&message, tell)?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// True when the broker has said what it keeps of the devices.
-    fn is_settled(&mut self) -> bool {
-        let quiet = self.up.is_some_and(|(up, last)| last.elapsed() >= SILENCE || up.elapsed() >= SETTLE);
-        self.settled |= self.subscribed && quiet;
-        self.settled
+    fn hear(
+        &mut self,
+        message: &Publish,
+        tell: &mut impl FnMut(EpochMillis, &News<'_>) -> io::Result<()>,
+    ) -> Result<(), RunError> {
+        if message.topic == self.plan.author.topic() {
+            let ours = |pending: &mut (Message, Share, u32)| pending.0.payload == message.payload;
+            if let Some((_, share, number)) = self.pending.take_if(ours) {
+                self.since = Some(Instant::now());
+                tell(now(), &News::Share(share, number))?;
+            }
+            return Ok(());
+        }
+        if let Some(Topic { device, .. }) = Topic::decode(&message.topic)
+            && let Err(excess) = self.intake.admit_live(Instant::now(), &device, message)
+        {
+            return excess.map_or(Ok(()), |excess| Ok(tell(now(), &News::Dropped(&device, excess))?));
+        }
+        let (device, state) = match read_state(&message.topic, &message.payload) {
+            Ok(said) => said,
+            Err(why) => return Ok(tell(now(), &News::Refused(&message.topic, &why))?),
+        };
+        let target = &self.plan.target;
+        let before = self.fleet.state(&device).map(|state| Standing::of(Some(state), target));
+        let standing = Standing::of(state.as_ref(), target);
+        let ours = state.as_ref().is_some_and(|state| state.class == target.class);
+        self.fleet.take(device.clone(), state);
+        if ours && before != Some(standing) {
+            tell(now(), &News::Device(&device, standing))?;
+        }
+        Ok(())
     }
 
     fn judge(
         &mut self,
         tell: &mut impl FnMut(EpochMillis, &News<'_>) -> io::Result<()>,
     ) -> Result<Option<End>, RunError> {
-        let (true, Some(since)) = (self.is_settled(), self.since) else { return Ok(None) };
+        if let (Some((message, ..)), Some(at)) = (&self.pending, self.acknowledged)
+            && at.elapsed() >= ECHO
+        {
+            return Err(RunError::Service(ServiceError::NotKept(1, message.topic.clone())));
+        }
+        let settled = self.settling.is_some_and(|settling| settling.is_over());
+        let (true, Some(since)) = (settled, self.since) else { return Ok(None) };
         let share = self.share();
         if let Some(tally) = self.stopping.take() {
             return Ok(Some(End::Stopped(tally)));
@@ -315,9 +350,14 @@ impl<'a> Session<'a> {
             self.publish(Share::NONE)?;
             return Ok(None);
         }
-        let unproven = verdict == Verdict::TimeOver && tally.confirmed() == 0;
+        // Nobody speaks for the image: either time is over, or those that came to an end have failed, too few to stop.
+        let unproven = tally.confirmed() == 0 && (verdict == Verdict::TimeOver || tally.failed() > 0);
         if self.stage + 1 == self.plan.shares.len() || unproven {
-            return Ok(Some(if verdict == Verdict::Over { End::Done(tally) } else { End::TimeOver(tally) }));
+            return Ok(Some(match verdict {
+                Verdict::Over if unproven => End::Unproven(tally),
+                Verdict::Over => End::Done(tally),
+                _ => End::TimeOver(tally),
+            }));
         }
         self.stage += 1;
         self.begin()?;
@@ -329,9 +369,8 @@ impl<'a> Session<'a> {
             while self.pending.is_some() {
                 self.flush();
                 match self.events.poll().await {
-                    Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        self.up = Some((Instant::now(), Instant::now()));
-                    }
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => self.connected = true,
+                    Ok(Event::Incoming(Packet::SubAck(_))) => self.settling = Some(Settling::new(SILENCE)),
                     Ok(Event::Incoming(Packet::PubAck(_))) => self.pending = None,
                     Ok(_) => {}
                     Err(_) => return,

@@ -2,22 +2,30 @@
 //! acknowledged to the broker when it is on the disk, to the device when the collector says so.
 
 use super::{Collector, FollowError, News};
-use crate::operator::{NotLetIn, Operator, RETRY_MS, now, reason};
+use crate::operator::{Budget, Excess, Intake, NotLetIn, Operator, Wait, now, refused, wanted};
 use protocol::topic::{ROOT, topic};
 use protocol::{Channel, DeviceId, EpochMillis, Topic};
-use rumqttc::{
-    AsyncClient, Event, EventLoop, Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
-};
+use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, Publish, QoS};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 /// How long the last acknowledgements may take to reach the broker when it ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long it sleeps where nothing is due.
 const IDLE: Duration = Duration::from_secs(3_600);
+
+/// At once, more than the log of any board holds; in the long run 86 MB a day, which is far more than a device has to say, as what it
+/// says is written into its flash first. A device delivers again what was not acknowledged to it, so what is dropped is not lost.
+const BUDGET: Budget = Budget {
+    messages: 8_192,
+    message_each: Duration::from_secs(1),
+    kibibytes: 8_192,
+    kibibyte_each: Duration::from_secs(1),
+};
 
 /// What happens.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ pub enum Told<'a> {
     Device(&'a DeviceId, &'a News<'a>),
     /// So many bytes came on a topic that is none of a log.
     Stray(usize),
+    /// Messages of a device are dropped.
+    Dropped(&'a DeviceId, Excess),
 }
 
 /// Why it ended by itself.
@@ -76,6 +86,8 @@ pub struct Done {
     pub records: u64,
     /// Deliveries that were not taken.
     pub refused: u64,
+    /// Messages that were dropped unread: too long, or too many of one device.
+    pub dropped: u64,
     /// Acknowledgements that the broker has.
     pub acknowledged: u64,
 }
@@ -88,8 +100,8 @@ pub async fn run(
     mut tell: impl FnMut(EpochMillis, &Told<'_>) -> io::Result<()>,
 ) -> Result<Done, RunError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut session = Session::new(operator, filters(collector));
-    let mut retry_ms = *RETRY_MS.start();
+    let mut session = Session::new(operator, filters(collector), Intake::new(BUDGET));
+    let mut wait = Wait::new();
     let mut result = Ok(());
     while count.is_none_or(|count| session.done.records < count) {
         if let Err(error) = session.acknowledge(collector, &mut tell) {
@@ -108,12 +120,10 @@ pub async fn run(
         };
         match event {
             Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                let refused = ack.return_codes.iter().zip(&session.filters);
-                let refused = refused.into_iter().find(|(code, _)| **code == SubscribeReasonCode::Failure);
-                if let Some((_, filter)) = refused {
-                    return Err(RunError::Subscription(filter.clone()));
+                if let Some(filter) = refused(&ack, &session.filters) {
+                    return Err(RunError::Subscription(filter));
                 }
-                retry_ms = *RETRY_MS.start();
+                wait.up(Instant::now());
                 tell(now(), &Told::Up)?;
             }
             Ok(Event::Incoming(Packet::Publish(delivery))) => {
@@ -124,14 +134,14 @@ pub async fn run(
             }
             Ok(event) => session.hear(&event),
             Err(error) => {
-                tell(now(), &Told::Down(&reason(&error), retry_ms))?;
+                let (why, retry_ms) = wait.down(&error, Instant::now());
+                tell(now(), &Told::Down(&why, retry_ms))?;
                 session = session.again(operator);
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(retry_ms)) => {}
                     _ = interrupt.recv() => break,
                     _ = terminate.recv() => break,
                 }
-                retry_ms = (retry_ms * 2).min(*RETRY_MS.end());
             }
         }
     }
@@ -141,7 +151,7 @@ pub async fn run(
     }
     // What does not get through is acknowledged when this runs again.
     let _ = tokio::time::timeout(FAREWELL, session.farewell()).await;
-    result.map(|()| session.done)
+    result.map(|()| Done { dropped: session.intake.dropped(), ..session.done })
 }
 
 fn filters(collector: &Collector) -> Vec<String> {
@@ -164,16 +174,27 @@ struct Session {
     sent: VecDeque<(DeviceId, Vec<u8>)>,
     /// Deliveries that the broker need not keep any more.
     taken: VecDeque<Publish>,
+    intake: Intake,
     done: Done,
 }
 
 impl Session {
-    fn new(operator: &Operator, filters: Vec<String>) -> Self {
+    fn new(operator: &Operator, filters: Vec<String>, intake: Intake) -> Self {
         let mut options = operator.options(false);
         options.set_manual_acks(true);
         let (client, events) = operator.connect(options);
         let (outgoing, sent, taken) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Self { client, events, filters, subscribe: false, outgoing, sent, taken, done: Done::default() }
+        Self {
+            client,
+            events,
+            filters,
+            subscribe: false,
+            outgoing,
+            sent,
+            taken,
+            intake,
+            done: Done::default(),
+        }
     }
 
     /// A new connection: deliveries that were not acknowledged come again from the broker, and acknowledgements that it may
@@ -181,15 +202,13 @@ impl Session {
     fn again(self, operator: &Operator) -> Self {
         let mut outgoing = self.sent;
         outgoing.extend(self.outgoing);
-        Self { outgoing, done: self.done, ..Self::new(operator, self.filters) }
+        Self { outgoing, done: self.done, ..Self::new(operator, self.filters, self.intake) }
     }
 
     /// Gives the client what its queue has room for.
     fn flush(&mut self) {
         if self.subscribe {
-            let wanted =
-                self.filters.iter().cloned().map(|path| SubscribeFilter { path, qos: QoS::AtLeastOnce });
-            self.subscribe = self.client.try_subscribe_many(wanted).is_err();
+            self.subscribe = self.client.try_subscribe_many(wanted(&self.filters)).is_err();
         }
         while let Some((device, document)) = self.outgoing.front() {
             let topic = topic(device, Channel::LogDesired);
@@ -226,10 +245,13 @@ impl Session {
         let now = now();
         match Topic::decode(&delivery.topic) {
             Some(Topic { device, channel: Channel::Log }) => {
-                let done = &mut self.done;
-                let told =
-                    telling(now, tell, done, |tell| collector.take(now, &device, &delivery.payload, tell));
-                told?;
+                match self.intake.admit(Instant::now(), &device, delivery.payload.len()) {
+                    Ok(()) => telling(now, tell, &mut self.done, |tell| {
+                        collector.take(now, &device, &delivery.payload, tell)
+                    })?,
+                    Err(Some(excess)) => tell(now, &Told::Dropped(&device, excess))?,
+                    Err(None) => {}
+                }
             }
             // Only a subscription of somebody else's making, or a broker of ill will, could bring it here.
             _ => tell(now, &Told::Stray(delivery.payload.len()))?,

@@ -183,6 +183,10 @@ impl Show {
                     format_args!("{at} stage {share} {text}: {}", words(tally)),
                 )
             }
+            News::Dropped(id, why) => self.say(
+                || json!({"event": "dropped", "id": id.as_str(), "why": why.to_string()}),
+                format_args!("{at} {id}: dropped: {why}"),
+            ),
             News::Refused(topic, why) => self.say(
                 || json!({"event": "refused", "topic": topic, "why": why}),
                 format_args!("{at} {topic:?} cannot be read: {why}"),
@@ -234,6 +238,13 @@ impl Show {
                 "time-over",
                 Some(tally),
                 "the time is over and some devices are not done; they go on by themselves, and the share stays as it is".to_owned(),
+            ),
+            End::Unproven(tally) => (
+                "unproven",
+                Some(tally),
+                "no device of this stage has confirmed the image, and no larger share follows by itself; the share stays as it is. \
+                 Look at these devices (`sensorctl firmware status`), then give a larger --share, or withdraw it"
+                    .to_owned(),
             ),
             End::Stopped(tally) => (
                 "stopped",
