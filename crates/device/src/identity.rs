@@ -18,12 +18,12 @@ use crate::interface::End;
 use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
 use crate::vault;
+pub(crate) use lapse::Asked;
 use protocol::document::{Audience, CSR_BYTES_MAX, KeyUse, Power, RenewalRequest};
 use protocol::identity_state::{Life as SaidLife, ROOTS_SOON_MS, Rotation};
 use protocol::signed::SealError;
 use protocol::x509::Certificate;
 use protocol::{EpochMillis, IdentityState, KeyId, Refusal};
-pub(crate) use lapse::Asked;
 pub use record::{CHAIN_BYTES_MAX, IdentityError, ROOTS_BYTES_MAX, chain, roots};
 use record::{Life, Pending, Record};
 

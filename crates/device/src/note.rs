@@ -327,7 +327,10 @@ impl fmt::Display for Note {
                  takes its token, over the network"
             ),
             Self::CertifiedOnLine { key } => {
-                write!(f, "the factory's line brought a certificate for the new identity {key}, which is tried")
+                write!(
+                    f,
+                    "the factory's line brought a certificate for the new identity {key}, which is tried"
+                )
             }
             Self::Retired(End::Blank) => f.write_str("the secrets are wiped: the device is blank"),
             Self::Retired(End::Destroyed) => f.write_str("the secrets are wiped: the device is destroyed"),

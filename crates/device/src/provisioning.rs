@@ -23,11 +23,11 @@ use crate::platform::{Key, KeySlot, Platform, RootsPlace, StorageError, VaultErr
 use crate::vault;
 use core::borrow::BorrowMut;
 use core::fmt;
+use parts::Parts;
 use protocol::audit::Event;
 use protocol::document::{
     Audience, CHAIN_MAX, CSR_BYTES_MAX, Certificates, ContentType, KeyUse, NONCE_BYTES, Provision, ROOTS_MAX,
 };
-use parts::Parts;
 use protocol::provisioning::{self, Fault, FromDevice, MESSAGE_BYTES_MAX, ToDevice, VERSION};
 use protocol::signed::{Envelope, PROVISION_DOCUMENT_BYTES_MAX};
 use protocol::{Configuration, DeviceId, EpochMillis, KeyId, Name, PublicKey, Refusal};

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use protocol::document::{CSR_BYTES_MAX, KeyUse, NONCE_BYTES};
 use protocol::provisioning::frame::{FRAME_BYTES_MAX, FrameReader, encode_frame};
 use protocol::provisioning::{
-    Fault, FromDevice, Life, MESSAGE_BYTES_MAX, PART_BYTES_MAX, REQUEST_BYTES_MAX, SCALAR_BYTES, ToDevice, VERSION,
+    Fault, FromDevice, Life, MESSAGE_BYTES_MAX, PART_BYTES_MAX, REQUEST_BYTES_MAX, SCALAR_BYTES, ToDevice,
+    VERSION,
 };
 use protocol::{DeviceId, KeyId, Name, Refusal};
 

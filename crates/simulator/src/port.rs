@@ -153,11 +153,7 @@ impl Port {
 
     /// Runs the device until `stop`, and until it has then kept what is not delivered, or to the end of its life; over as
     /// many restarts as it asks for. Dropping the future instead is a power cut: store and slots stay as they are.
-    pub async fn run<S: KeyValue>(
-        self,
-        machine: &mut Machine<S>,
-        stop: Stop,
-    ) -> Result<Summary, PortError> {
+    pub async fn run<S: KeyValue>(self, machine: &mut Machine<S>, stop: Stop) -> Result<Summary, PortError> {
         self.run_on(machine, stop, None).await
     }
 

@@ -1,12 +1,12 @@
 //! A certificate that ended while the device lay on a shelf: the ways back, and what is refused on them. R-SECRET-ROTATE,
 //! R-REPROVISION, R-AUTHORITY, R-TLS-CLIENT.
 
+use crate::world::Platform;
 use crate::world::bench::Bench;
 use crate::world::factory::{configuration, provision};
 use crate::world::field::{DAY_MS, Field, ID, START_S, one};
 use crate::world::service::{Service, key_of, signed_with};
 use crate::world::vault::public;
-use crate::world::Platform;
 use device::{KeySlot, Note};
 use protocol::config::Authentication;
 use protocol::document::{Audience, End, IdentityCertificate, KeyUse, Power, RootList};
@@ -24,8 +24,7 @@ fn after(days: u64) -> EpochMillis {
 fn on_the_shelf(days: u64) -> (Field<Platform>, Bench) {
     let mut service = Service::new();
     (service.leaf.from, service.leaf.until) = (after(0), after(10));
-    let platform =
-        provision(Platform::blank(7), &service, &configuration(ID, Authentication::Certificate));
+    let platform = provision(Platform::blank(7), &service, &configuration(ID, Authentication::Certificate));
     service.leaf.until = after(1_000);
     let mut field = Field::new(service);
     field.now = days * DAY_MS;
@@ -58,16 +57,20 @@ fn a_device_whose_certificate_has_ended_gets_a_new_one_over_the_line_and_is_in_s
     assert!(field.link.is_none(), "it is locked out");
     let who = ToDevice::Identify { version: VERSION };
     let (old, until_s) = bench.say(&mut field, &who, |answer| match answer {
-        FromDevice::Identity { life: Life::Provisioned, identity: Some(key), until_s: Some(until), .. } => {
-            (key, until)
-        }
+        FromDevice::Identity {
+            life: Life::Provisioned, identity: Some(key), until_s: Some(until), ..
+        } => (key, until),
         other => panic!("{other:?}"),
     });
     assert_eq!(until_s, after(10).seconds());
     let asked = request(&mut field, &mut bench);
     let document = field.answer(&asked);
     let new = bench.deliver(&mut field, &document).unwrap();
-    assert_eq!(bench.commit(&mut field, document.len()), Ok(new), "and says it again where the answer was lost");
+    assert_eq!(
+        bench.commit(&mut field, document.len()),
+        Ok(new),
+        "and says it again where the answer was lost"
+    );
     assert!(field.notes.contains(&Note::CertifiedOnLine { key: new }), "{:#?}", field.notes);
     assert_eq!(replaced(&mut field), new);
     field.settle();
@@ -158,8 +161,7 @@ fn a_device_whose_certificate_has_not_ended_takes_none_from_the_line() {
 fn a_device_without_a_clock_believes_the_line_that_its_certificate_has_ended_and_no_more() {
     let mut service = Service::new();
     (service.leaf.from, service.leaf.until) = (after(0), after(10));
-    let platform =
-        provision(Platform::blank(7), &service, &configuration(ID, Authentication::Certificate));
+    let platform = provision(Platform::blank(7), &service, &configuration(ID, Authentication::Certificate));
     let mut field = Field::new(service);
     field.offset_ms = -40 * 365 * DAY_MS as i64;
     field.start(platform).unwrap();
