@@ -547,6 +547,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         match request {
             Request::Connect => {
                 self.clock.attempt();
+                self.check_end(now);
                 let credentials = self.identity.attempt(self.settings.is_trying());
                 let token = self.sign_token(now, credentials);
                 let password = match token {

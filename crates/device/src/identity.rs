@@ -10,6 +10,7 @@
 //! Who cuts the right attempts can delay a change, and nothing else.
 
 pub(crate) mod documents;
+mod lapse;
 pub(crate) mod record;
 mod trial;
 
@@ -18,11 +19,12 @@ use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
 use crate::vault;
 pub use documents::check_chain;
-pub use protocol::x509::path::check_roots;
+pub(crate) use lapse::Asked;
 use protocol::document::{Audience, CSR_BYTES_MAX, KeyUse, Power, RenewalRequest};
 use protocol::identity_state::{Life as SaidLife, ROOTS_SOON_MS, Rotation};
 use protocol::signed::SealError;
 use protocol::x509::Certificate;
+pub use protocol::x509::path::check_roots;
 use protocol::{EpochMillis, IdentityState, KeyId, Refusal};
 pub use record::{CHAIN_BYTES_MAX, IdentityError, ROOTS_BYTES_MAX, chain, roots};
 use record::{Life, Pending, Record};
@@ -92,6 +94,8 @@ pub(crate) struct Identity {
     wanted: bool,
     /// Something that the record does not name could not be wiped: when that is tried again.
     unclean: Option<EpochMillis>,
+    /// It was said that the certificate has ended.
+    end_said: bool,
     not_before: Uptime,
     request_due: Option<Uptime>,
     roots_undone: u32,
@@ -115,6 +119,7 @@ impl Identity {
             wanted: record.rotation_wanted
                 || record.certificate == 0 && record.pending.is_none() && record.configuration.is_some(),
             unclean: None,
+            end_said: false,
             record,
             key,
             leaf: nothing,
@@ -215,6 +220,15 @@ impl Identity {
         }
         // Where it fails, it is tried again after a while, not at once.
         self.not_before = now.after(ROTATION_RETRY_MS);
+        let made = self.make_keys(platform)?;
+        if made {
+            self.request_due = Some(now);
+        }
+        Ok(made)
+    }
+
+    /// Makes the keys of a new identity in a free slot; false where there is none.
+    fn make_keys<P: Platform>(&mut self, platform: &mut P) -> Result<bool, IdentityError> {
         let Some(slot) = self.record.free_slot() else { return Ok(false) };
         // What is made before it fails goes as soon as it can.
         self.unclean = Some(EpochMillis(0));
@@ -228,7 +242,6 @@ impl Identity {
         self.unclean = None;
         self.wanted = false;
         self.said = false;
-        self.request_due = Some(now);
         Ok(true)
     }
 
@@ -262,18 +275,27 @@ impl Identity {
             return Ok(None);
         }
         self.request_due = Some(now.after(REQUEST_PERIOD_MS));
+        self.request(pending.slot, platform, out).map(Some)
+    }
+
+    /// Writes the request for a certificate for the keys in `slot` into `out`; gives its length in bytes.
+    fn request<P: Platform>(
+        &self,
+        slot: KeySlot,
+        platform: &mut P,
+        out: &mut [u8],
+    ) -> Result<usize, IdentityError> {
         let id = &self.record.id;
         let (mut identity, mut tls) = ([0; CSR_BYTES_MAX], [0; CSR_BYTES_MAX]);
-        let identity = csr(platform, pending.slot, KeyUse::Identity, id, &mut identity)?;
-        let tls = csr(platform, pending.slot, KeyUse::Tls, id, &mut tls)?;
+        let identity = csr(platform, slot, KeyUse::Identity, id, &mut identity)?;
+        let tls = csr(platform, slot, KeyUse::Tls, id, &mut tls)?;
         let request = RenewalRequest {
             audience: Audience::Device(id.clone()),
             number: self.record.certificate,
             identity_csr: identity,
             tls_csr: tls,
         };
-        let len = vault::request(platform, self.record.active, &request, out).map_err(sealing)?;
-        Ok(Some(len))
+        vault::request(platform, self.record.active, &request, out).map_err(sealing)
     }
 
     /// How things are.
@@ -312,7 +334,7 @@ impl Identity {
         let days = |until: EpochMillis| (until.0.saturating_sub(time.0) / 86_400_000) as u32;
         let roots = self.roots_until.0.saturating_sub(time.0) < ROOTS_SOON_MS;
         let life = self.leaf.until.0.saturating_sub(self.leaf.from.0);
-        let late = self.leaf.until.0.saturating_sub(time.0) < life / 6;
+        let late = !self.has_ended(time) && self.leaf.until.0.saturating_sub(time.0) < life / 6;
         [
             roots.then(|| Note::RootsEnd { days: days(self.roots_until) }),
             late.then(|| Note::CertificateEnds { days: days(self.leaf.until) }),
@@ -346,19 +368,24 @@ impl Identity {
     }
 
     fn read_validity<P: Platform>(&mut self, platform: &mut P) -> Result<(), IdentityError> {
+        self.leaf = leaf(platform, self.record.active)?;
         let mut buffer = [0; ROOTS_BYTES_MAX];
-        {
-            let chain = chain(platform, self.record.active, &mut buffer)?;
-            let leaf = chain.0.first().and_then(|leaf| Certificate::decode(leaf).ok());
-            let leaf = leaf.ok_or(StorageError::Corrupt)?;
-            self.leaf = Validity { from: leaf.not_before(), until: leaf.not_after() };
-        }
         let roots = roots(platform, self.record.roots, &mut buffer)?;
         self.roots_count = roots.0.len() as u32;
         let ends = roots.0.iter().filter_map(|root| Certificate::decode(root).ok());
         self.roots_until = ends.map(|root| root.not_after()).min().ok_or(StorageError::Corrupt)?;
         Ok(())
     }
+}
+
+/// From when to when the certificate for the keys in `slot` is valid.
+#[inline(never)]
+fn leaf<P: Platform>(platform: &mut P, slot: KeySlot) -> Result<Validity, StorageError> {
+    let mut buffer = [0; CHAIN_BYTES_MAX];
+    let chain = chain(platform, slot, &mut buffer)?;
+    let leaf = chain.0.first().and_then(|leaf| Certificate::decode(leaf).ok());
+    let leaf = leaf.ok_or(StorageError::Corrupt)?;
+    Ok(Validity { from: leaf.not_before(), until: leaf.not_after() })
 }
 
 fn csr<'o, P: Platform>(

@@ -11,7 +11,7 @@ use protocol::config::LogLevel;
 use protocol::document::Action;
 use protocol::image::Version;
 use protocol::state::Alarm;
-use protocol::{Channel, Failure, KeyId, Layer, Refusal, SensorFault, UpdateFault};
+use protocol::{Channel, EpochMillis, Failure, KeyId, Layer, Refusal, SensorFault, UpdateFault};
 
 /// Something worth writing down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,16 @@ pub enum Note {
         /// In so many days.
         days: u32,
     },
+    /// The device's certificate has ended, and the device needs a new one.
+    CertificateEnded {
+        /// When it ended.
+        until: EpochMillis,
+    },
+    /// A certificate for a new identity came over the factory's line and is tried.
+    CertifiedOnLine {
+        /// The new identity's key.
+        key: KeyId,
+    },
     /// The device's life is over.
     Retired(End),
     /// A manifest that counts, and which this device may take.
@@ -189,6 +199,7 @@ impl Note {
             | Self::Storage(_)
             | Self::Entropy
             | Self::LogFailed(_)
+            | Self::CertificateEnded { .. }
             | Self::ConfigurationDamaged => LogLevel::Error,
             Self::TimeRefused(_)
             | Self::Disconnected(_)
@@ -217,6 +228,7 @@ impl Note {
             | Self::Commanded { .. }
             | Self::CommandDone { .. }
             | Self::KeysMade
+            | Self::CertifiedOnLine { .. }
             | Self::IdentityReplaced { .. }
             | Self::IdentityWiped
             | Self::RootsReplaced { .. }
@@ -308,6 +320,17 @@ impl fmt::Display for Note {
             Self::RootsEnd { days } => write!(f, "a root certificate ends in {days} days"),
             Self::CertificateEnds { days } => {
                 write!(f, "the device's certificate ends in {days} days and there is no new one")
+            }
+            Self::CertificateEnded { until } => write!(
+                f,
+                "the device's certificate ended on {until}: it needs a new one, over the factory's line or, where the service \
+                 takes its token, over the network"
+            ),
+            Self::CertifiedOnLine { key } => {
+                write!(
+                    f,
+                    "the factory's line brought a certificate for the new identity {key}, which is tried"
+                )
             }
             Self::Retired(End::Blank) => f.write_str("the secrets are wiped: the device is blank"),
             Self::Retired(End::Destroyed) => f.write_str("the secrets are wiped: the device is destroyed"),

@@ -6,8 +6,13 @@
 //! Identify -> who it is     Begin -> keys are made, requests     Part.. Commit -> verified, committed, locked
 //! ```
 //!
-//! A device that has an identity answers who it is and refuses the rest: [`Locked`]. Only a document of the service
-//! ([`protocol::document::Retirement`]) makes it blank again.
+//! A device that has an identity answers who it is and takes one thing more: the certificate that it asks for where its own has
+//! ended ([`InService`]). Only a document of the service ([`protocol::document::Retirement`]) makes it blank again.
+
+mod parts;
+mod service;
+
+pub use service::InService;
 
 use crate::audit::{RingError, record_once};
 use crate::config;
@@ -18,6 +23,7 @@ use crate::platform::{Key, KeySlot, Platform, RootsPlace, StorageError, VaultErr
 use crate::vault;
 use core::borrow::BorrowMut;
 use core::fmt;
+use parts::Parts;
 use protocol::audit::Event;
 use protocol::document::{
     Audience, CHAIN_MAX, CSR_BYTES_MAX, Certificates, ContentType, KeyUse, NONCE_BYTES, Provision, ROOTS_MAX,
@@ -81,8 +87,7 @@ struct Begun {
 pub struct Factory<P, D> {
     platform: P,
     about: About,
-    document: D,
-    filled: usize,
+    parts: Parts<D>,
     begun: Option<Begun>,
     done: Option<KeyId>,
 }
@@ -99,7 +104,7 @@ impl<P, D> fmt::Debug for Factory<P, D> {
 impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
     /// A blank device: to be made where [`standing`] says so.
     pub fn new(platform: P, about: About, document: D) -> Self {
-        Self { platform, about, document, filled: 0, begun: None, done: None }
+        Self { platform, about, parts: Parts::new(document), begun: None, done: None }
     }
 
     /// Answers a message of the factory: writes the answer into `out` and gives its length in bytes.
@@ -135,7 +140,7 @@ impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
                 } else {
                     provisioning::Life::Blank
                 };
-                Ok(identity(&self.about, life, self.done))
+                Ok(identity(&self.about, life, self.done, None))
             }
             ToDevice::Identify { .. } => Err(Fault::Message),
             _ if self.done.is_some() => Err(Fault::Locked),
@@ -143,12 +148,13 @@ impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
             ToDevice::Inject { key, scalar } => self.inject(*key, scalar, csrs),
             ToDevice::Part { offset, bytes } => self.part(*offset, bytes),
             ToDevice::Commit { len } => self.commit(*len),
+            ToDevice::Renew { .. } => Err(Fault::Order),
         }
     }
 
     fn begin<'c>(&mut self, id: &DeviceId, csrs: &'c mut Csrs) -> Result<FromDevice<'c>, Fault> {
         self.begun = None;
-        self.filled = 0;
+        self.parts.clear();
         let mut nonce = [0; NONCE_BYTES];
         self.platform.fill(&mut nonce).map_err(|_| Fault::Entropy)?;
         self.platform.wipe(SLOT).map_err(vault_fault)?;
@@ -190,24 +196,14 @@ impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
         })
     }
 
-    /// A part that was already taken is answered like a new one: its answer may have been lost.
     fn part(&mut self, offset: u32, bytes: &[u8]) -> Result<FromDevice<'static>, Fault> {
-        if self.begun.is_none() || offset as usize > self.filled {
-            return Err(Fault::Order);
-        }
-        let end = offset as usize + bytes.len();
-        let place = self.document.borrow_mut().get_mut(offset as usize..end);
-        place.ok_or(Fault::Document(Refusal::TooLong))?.copy_from_slice(bytes);
-        self.filled = end;
-        Ok(FromDevice::Taken { len: self.filled as u32 })
+        self.begun.as_ref().ok_or(Fault::Order)?;
+        self.parts.take(offset, bytes)
     }
 
     fn commit(&mut self, len: u32) -> Result<FromDevice<'static>, Fault> {
         let begun = self.begun.as_ref().ok_or(Fault::Order)?;
-        if len as usize != self.filled {
-            return Err(Fault::Order);
-        }
-        let document = self.document.borrow().get(..self.filled).ok_or(Fault::Order)?;
+        let document = self.parts.whole(len)?;
         let identity = install(&mut self.platform, &self.about, begun, document)?;
         self.done = Some(identity);
         Ok(FromDevice::Provisioned { identity })
@@ -331,7 +327,7 @@ impl Locked {
             None => provisioning::Life::Destroyed,
         };
         let answer = match ToDevice::decode(message) {
-            Ok(ToDevice::Identify { version: VERSION }) => identity(&self.about, life, self.identity),
+            Ok(ToDevice::Identify { version: VERSION }) => identity(&self.about, life, self.identity, None),
             Ok(ToDevice::Identify { .. }) | Err(_) => FromDevice::Refused { why: Fault::Message },
             Ok(_) => FromDevice::Refused { why: Fault::Locked },
         };
@@ -351,7 +347,12 @@ impl Default for Csrs {
     }
 }
 
-fn identity(about: &About, life: provisioning::Life, identity: Option<KeyId>) -> FromDevice<'static> {
+fn identity(
+    about: &About,
+    life: provisioning::Life,
+    identity: Option<KeyId>,
+    until: Option<EpochMillis>,
+) -> FromDevice<'static> {
     FromDevice::Identity {
         version: VERSION,
         life,
@@ -360,6 +361,7 @@ fn identity(about: &About, life: provisioning::Life, identity: Option<KeyId>) ->
         serial: about.serial.clone(),
         factory: about.factory.id(),
         identity,
+        until_s: until.map(EpochMillis::seconds),
     }
 }
 
@@ -370,7 +372,7 @@ const fn vault_fault(error: VaultError) -> Fault {
     }
 }
 
-const fn identity_fault(error: IdentityError) -> Fault {
+pub(crate) const fn identity_fault(error: IdentityError) -> Fault {
     match error {
         IdentityError::Storage(_) => Fault::Storage,
         IdentityError::Vault(error) => vault_fault(error),

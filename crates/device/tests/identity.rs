@@ -8,6 +8,8 @@ mod authorities;
 mod expiry;
 #[path = "identity/failures.rs"]
 mod failures;
+#[path = "identity/lapse.rs"]
+mod lapse;
 #[path = "identity/retirement.rs"]
 mod retirement;
 #[path = "identity/roots.rs"]

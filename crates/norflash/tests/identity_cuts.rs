@@ -23,8 +23,9 @@ use protocol::identity_state::Rotation;
 use protocol::{Channel, EpochMillis, Failure};
 use std::cell::RefCell;
 use std::rc::Rc;
+use world::bench::Bench as Line;
 use world::factory::{configuration, provision};
-use world::field::{DAY_MS, Field, ID, id, one};
+use world::field::{DAY_MS, Field, ID, START_S, id, one};
 use world::service::{Ca, Service};
 
 /// Everything that outlives a board: the service, what its broker retains, and what must never be found.
@@ -44,6 +45,8 @@ struct Bench {
 enum Process {
     Provisioning,
     Rotation,
+    /// A certificate that has ended is replaced over the factory's line.
+    Lapse,
     RefusedRotation,
     Roots,
     UndoneRoots,
@@ -94,13 +97,17 @@ impl Bench {
         field.now = self.now;
         field.answers = false;
         field.door = match process {
+            // Whose certificate has ended is not let in.
+            Process::Lapse => Box::new(|credentials| credentials.slot.number() != 0),
             Process::RefusedRotation => Box::new(|credentials| credentials.slot.number() == 1),
             Process::UndoneRoots => Box::new(|credentials| credentials.roots == RootsPlace::A),
             _ => Box::new(|_| true),
         };
         // It looks at keys, chain and roots of every attempt to connect.
         field.start(platform).unwrap_or_else(|error| panic!("{what}: {error}"));
-        field.connect();
+        if process != Process::Lapse {
+            field.connect();
+        }
         field.run(1_000);
         if field.link.is_some() {
             // It has the keys that it names, and no others.
@@ -186,6 +193,18 @@ fn finish(process: Process, field: &mut Field<Platform>, what: &str) {
             assert_eq!((state.certificate, state.retired_kept), (1, false), "{what}: {:#?}", field.notes);
             assert_eq!(field.platform().content().vault_blocks_in_use(), 2, "{what}");
         }
+        Process::Lapse => {
+            if field.link.is_none() {
+                renew_on_line(field, what);
+            }
+            field.connect();
+            field.run(1_000);
+            field.skip(GRACE_S * 1_000 + 60_000);
+            field.run_until(120_000, |field| !field.state().retired_kept);
+            let state = field.state();
+            assert_eq!((state.certificate, state.retired_kept), (1, false), "{what}: {:#?}", field.notes);
+            assert_eq!(field.platform().content().vault_blocks_in_use(), 2, "{what}");
+        }
         Process::RefusedRotation => {
             field.connect();
             field.notes.clear();
@@ -215,8 +234,33 @@ fn finish(process: Process, field: &mut Field<Platform>, what: &str) {
     }
 }
 
+/// Brings a new certificate over the factory's line, where the device has none yet that it tries.
+fn renew_on_line(field: &mut Field<Platform>, what: &str) {
+    let mut line = Line::new(START_S + field.now / 1_000);
+    let asked = line.renew(field).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let Ok(request) = asked else { return };
+    let document = field.answer(&request);
+    line.deliver(field, &document).unwrap_or_else(|why| panic!("{what}: {why}"));
+}
+
+/// A device from the factory whose certificate has ended by then, and the cuts of what helps it.
+fn lapse(bench: &mut Bench, torn: u64) {
+    let leaf = bench.service.as_ref().expect("no device is in the field").leaf;
+    let until = |bench: &mut Bench, until| {
+        bench.service.as_mut().expect("no device is in the field").leaf.until = until;
+    };
+    until(bench, EpochMillis::from_seconds(START_S + 86_400));
+    let platform = bench.open(Content::erased(bench.rewrite), None);
+    let (content, _) = bench.carry_out(Process::Provisioning, platform, "from the factory").off();
+    until(bench, leaf.until);
+    let now = std::mem::replace(&mut bench.now, bench.now.max(40 * DAY_MS));
+    bench.cut(Process::Lapse, &content, torn);
+    bench.now = now;
+}
+
 fn all(rewrite: Rewrite, torn: u64) -> usize {
     let mut bench = Bench::new(rewrite);
+    lapse(&mut bench, torn);
     let provisioned = bench.cut(Process::Provisioning, &Content::erased(rewrite), torn);
     let rotated = bench.cut(Process::Rotation, &provisioned, torn);
     bench.cut(Process::RefusedRotation, &rotated, torn);

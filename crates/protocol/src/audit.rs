@@ -289,6 +289,20 @@ pub enum Event {
         #[n(0)]
         why: Refusal,
     },
+    /// The device's certificate has ended. Once in a boot.
+    #[n(33)]
+    CertificateEnded {
+        /// When it ended.
+        #[n(0)]
+        until: EpochMillis,
+    },
+    /// A certificate for a new identity came over the factory's line, because the one in force had ended.
+    #[n(34)]
+    CertifiedOnLine {
+        /// The new identity key.
+        #[n(0)]
+        identity: KeyId,
+    },
 }
 
 impl Record {

@@ -7,18 +7,24 @@
 pub mod frame;
 mod message;
 
-use crate::Name;
-use crate::document::{KeyUse, NONCE_BYTES};
+use crate::document::{CSR_BYTES_MAX, KeyUse, NONCE_BYTES};
 use crate::key::KeyId;
 use crate::reason::Refusal;
+use crate::signed::ENVELOPE_BYTES_MAX;
+use crate::{DeviceId, Name};
 use minicbor::{Decode, Encode};
 
 /// Most bytes of a part of a document in one [`ToDevice::Part`].
 pub const PART_BYTES_MAX: usize = 256;
 
-/// Longest message in bytes, encoded: a part, or two requests of [`crate::document::CSR_BYTES_MAX`] and what stands beside
-/// them.
-pub const MESSAGE_BYTES_MAX: usize = 768;
+/// Longest message in bytes, encoded: a [`FromDevice::Renewal`].
+pub const MESSAGE_BYTES_MAX: usize = 896;
+
+/// Longest signed [`crate::document::RenewalRequest`] in bytes: two requests of [`CSR_BYTES_MAX`], the audience, a number and
+/// the envelope.
+pub const REQUEST_BYTES_MAX: usize =
+    ENVELOPE_BYTES_MAX + 1 + (1 + 2 + 2 + DeviceId::MAX_LEN) + (1 + 5) + 2 * (1 + 3 + CSR_BYTES_MAX);
+const _: () = assert!(REQUEST_BYTES_MAX + 8 <= MESSAGE_BYTES_MAX, "with its head, in a message");
 
 /// Length of [`ToDevice::Inject::scalar`] in bytes.
 pub const SCALAR_BYTES: usize = 32;
@@ -33,7 +39,7 @@ pub enum Life {
     /// It has no identity and waits for one.
     #[n(1)]
     Blank,
-    /// It has one: it takes nothing from this line any more.
+    /// It has one: all that it takes from this line is a new certificate for it, once the one that it has has ended.
     #[n(2)]
     Provisioned,
     /// It was destroyed.
@@ -57,7 +63,7 @@ pub enum ToDevice<'b> {
     Begin {
         /// The id that it shall have.
         #[n(1)]
-        id: crate::DeviceId,
+        id: DeviceId,
     },
     /// Take this key in place of one that you would make: the documented second way, for lines where a key must come
     /// from outside. After [`ToDevice::Begin`].
@@ -70,7 +76,8 @@ pub enum ToDevice<'b> {
         #[cbor(b(2), with = "minicbor::bytes")]
         scalar: &'b [u8],
     },
-    /// A part of the signed [`crate::document::Provision`].
+    /// A part of the signed [`crate::document::Provision`], or of the signed [`crate::document::IdentityCertificate`] that
+    /// answers a [`FromDevice::Renewal`].
     #[n(4)]
     Part {
         /// Where it belongs, in bytes from the beginning.
@@ -86,6 +93,13 @@ pub enum ToDevice<'b> {
         /// Length of the whole in bytes.
         #[n(1)]
         len: u32,
+    },
+    /// Your certificate has ended: ask for a new one, as over the network. To a device that has an identity.
+    #[n(6)]
+    Renew {
+        /// What time it is here, in seconds since 1970: for a device whose clock is not set.
+        #[n(1)]
+        now_s: u64,
     },
 }
 
@@ -117,6 +131,9 @@ pub enum FromDevice<'b> {
         /// The identity key that it has, where it is provisioned.
         #[n(7)]
         identity: Option<KeyId>,
+        /// When the certificate of that identity ends, in seconds since 1970; older firmware does not say it.
+        #[n(8)]
+        until_s: Option<u64>,
     },
     /// To [`ToDevice::Begin`] and [`ToDevice::Inject`]: what the keys that it has now ask for.
     #[n(2)]
@@ -138,7 +155,8 @@ pub enum FromDevice<'b> {
         #[n(1)]
         len: u32,
     },
-    /// To [`ToDevice::Commit`]: it is committed; the device restarts into its service.
+    /// To [`ToDevice::Commit`]: it is committed; the device restarts into its service. Where it had asked with
+    /// [`FromDevice::Renewal`]: it has the certificate and tries it, also where it had it before.
     #[n(4)]
     Provisioned {
         /// The identity key that it has from now on.
@@ -151,6 +169,13 @@ pub enum FromDevice<'b> {
         /// Why.
         #[n(1)]
         why: Fault,
+    },
+    /// To [`ToDevice::Renew`]: the new keys that it has made, and for which it asks for a certificate.
+    #[n(6)]
+    Renewal {
+        /// The signed [`crate::document::RenewalRequest`], of at most [`REQUEST_BYTES_MAX`].
+        #[cbor(b(1), with = "minicbor::bytes")]
+        request: &'b [u8],
     },
 }
 
@@ -182,4 +207,7 @@ pub enum Fault {
     /// The document was refused.
     #[n(8)]
     Document(#[n(1)] Refusal),
+    /// Its certificate has not ended: it asks for the next one over the network.
+    #[n(9)]
+    NotEnded,
 }

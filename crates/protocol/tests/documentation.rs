@@ -95,7 +95,8 @@ fn the_lengths_in_the_documents_are_those_in_the_code() {
         format!("DER, 1 to {} B each", document::CSR_BYTES_MAX),
         format!("| `nonce` | {} bytes", document::NONCE_BYTES),
         format!("of at most {} B. A frame", provisioning::MESSAGE_BYTES_MAX),
-        format!("up to {} bytes of the signed provision", provisioning::PART_BYTES_MAX),
+        format!("up to {} bytes of the signed document", provisioning::PART_BYTES_MAX),
+        format!("signed renewal request, up to {} bytes", provisioning::REQUEST_BYTES_MAX),
         format!("private scalar, {} bytes", provisioning::SCALAR_BYTES),
         format!("version of this protocol, which is {}", provisioning::VERSION),
     ] {
@@ -121,6 +122,7 @@ fn the_tables_of_the_factorys_line_have_every_message_with_its_number() {
         ("Inject", ToDevice::Inject { key: KeyUse::Tls, scalar: &[0; 32] }),
         ("Part", ToDevice::Part { offset: 0, bytes: b"p" }),
         ("Commit", ToDevice::Commit { len: 0 }),
+        ("Renew", ToDevice::Renew { now_s: 0 }),
     ]
     .map(|(name, message)| (name, number_and_fields(|out| message.encode(out))));
     let from = [
@@ -134,12 +136,14 @@ fn the_tables_of_the_factorys_line_have_every_message_with_its_number() {
                 serial: name,
                 factory: id,
                 identity: Some(id),
+                until_s: Some(0),
             },
         ),
         ("Requests", FromDevice::Requests { nonce: [0; 16], identity_csr: b"i", tls_csr: b"t" }),
         ("Taken", FromDevice::Taken { len: 0 }),
         ("Provisioned", FromDevice::Provisioned { identity: id }),
         ("Refused", FromDevice::Refused { why: Fault::Locked }),
+        ("Renewal", FromDevice::Renewal { request: b"r" }),
     ]
     .map(|(name, message)| (name, number_and_fields(|out| message.encode(out))));
     for (name, (number, fields)) in to.into_iter().chain(from) {

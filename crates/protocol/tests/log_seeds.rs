@@ -28,6 +28,8 @@ fn events() -> Vec<Event> {
         Event::ConfigurationUndone { layer: Layer::Device, number: 10 },
         Event::Commanded { number: 11, action: Action::SendLog { from: 2 } },
         Event::CommandRefused { why: Refusal::Expired },
+        Event::CertificateEnded { until: EpochMillis::from_seconds(1_800_000_000) },
+        Event::CertifiedOnLine { identity: KeyId([7; 32]) },
         Event::DocumentRefused { channel: Some(Channel::RootsDesired), why: Refusal::Signature },
         Event::DocumentRefused { channel: None, why: Refusal::ContentType },
         Event::PeerRefused { why: Failure::TlsName },

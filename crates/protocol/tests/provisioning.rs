@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use protocol::document::{CSR_BYTES_MAX, KeyUse, NONCE_BYTES};
 use protocol::provisioning::frame::{FRAME_BYTES_MAX, FrameReader, encode_frame};
 use protocol::provisioning::{
-    Fault, FromDevice, Life, MESSAGE_BYTES_MAX, PART_BYTES_MAX, SCALAR_BYTES, ToDevice, VERSION,
+    Fault, FromDevice, Life, MESSAGE_BYTES_MAX, PART_BYTES_MAX, REQUEST_BYTES_MAX, SCALAR_BYTES, ToDevice,
+    VERSION,
 };
 use protocol::{DeviceId, KeyId, Name, Refusal};
 
@@ -16,6 +17,7 @@ fn to_device() -> Vec<ToDevice<'static>> {
         ToDevice::Inject { key: KeyUse::Tls, scalar: &[0xd5; SCALAR_BYTES] },
         ToDevice::Part { offset: u32::MAX, bytes: &[0x5a; PART_BYTES_MAX] },
         ToDevice::Commit { len: u32::MAX },
+        ToDevice::Renew { now_s: u64::MAX },
     ]
 }
 
@@ -29,6 +31,7 @@ fn from_device() -> Vec<FromDevice<'static>> {
         serial: name.clone(),
         factory: KeyId([1; 32]),
         identity,
+        until_s: identity.map(|_| u64::MAX),
     };
     let mut all = vec![
         identity(Life::Blank, None),
@@ -41,6 +44,7 @@ fn from_device() -> Vec<FromDevice<'static>> {
         },
         FromDevice::Taken { len: u32::MAX },
         FromDevice::Provisioned { identity: KeyId([3; 32]) },
+        FromDevice::Renewal { request: &[0x5a; REQUEST_BYTES_MAX] },
     ];
     all.extend(faults().into_iter().map(|why| FromDevice::Refused { why }));
     all
@@ -55,6 +59,7 @@ fn faults() -> Vec<Fault> {
         Fault::Vault,
         Fault::Storage,
         Fault::InjectionDisabled,
+        Fault::NotEnded,
     ];
     all.extend(Refusal::ALL.iter().map(|why| Fault::Document(*why)));
     all
@@ -97,7 +102,7 @@ fn messages_in_another_form_are_refused() {
     assert_eq!(encoded(|out| ToDevice::Commit { len: 7 }.encode(out)), [0x82, 0x05, 0xa1, 0x01, 0x07]);
     for (name, bytes) in [
         ("nothing", &[][..]),
-        ("an unknown message", &[0x82, 0x06, 0xa1, 0x01, 0x07]),
+        ("an unknown message", &[0x82, 0x07, 0xa1, 0x01, 0x07]),
         ("the number 0", &[0x82, 0x00, 0xa0]),
         ("a byte after it", &[0x82, 0x05, 0xa1, 0x01, 0x07, 0x00]),
         ("an unknown field", &[0x82, 0x05, 0xa2, 0x01, 0x07, 0x02, 0x00]),
@@ -143,6 +148,11 @@ fn lengths_outside_their_bounds_are_refused() {
             FromDevice::Requests { nonce: [0; NONCE_BYTES], identity_csr: &identity, tls_csr: &tls };
         let mut out = [0; 2048];
         let len = message.encode(&mut out).unwrap();
+        assert_eq!(FromDevice::decode(&out[..len]), Err(Fault::Message));
+    }
+    for len in [0, REQUEST_BYTES_MAX + 1] {
+        let mut out = [0; 2048];
+        let len = FromDevice::Renewal { request: &vec![1; len] }.encode(&mut out).unwrap();
         assert_eq!(FromDevice::decode(&out[..len]), Err(Fault::Message));
     }
 }

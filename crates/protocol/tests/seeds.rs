@@ -64,6 +64,7 @@ fn messages(seeds: &mut Seeds) {
         ("inject", ToDevice::Inject { key: KeyUse::Identity, scalar: &[1; 32] }),
         ("part", ToDevice::Part { offset: 256, bytes: &part }),
         ("commit", ToDevice::Commit { len: 5000 }),
+        ("renew", ToDevice::Renew { now_s: 1_800_000_000 }),
     ] {
         seeds.insert(("message", name.into()), message(|out| it.encode(out)));
     }
@@ -75,6 +76,7 @@ fn messages(seeds: &mut Seeds) {
         serial: Name::try_from("00ff").unwrap(),
         factory: KeyId([4; 32]),
         identity,
+        until_s: identity.map(|_| 1_800_000_000),
     };
     let csr = [0x30; CSR_BYTES_MAX];
     for (name, it) in [
@@ -86,6 +88,7 @@ fn messages(seeds: &mut Seeds) {
         ),
         ("taken", FromDevice::Taken { len: 512 }),
         ("provisioned", FromDevice::Provisioned { identity: KeyId([5; 32]) }),
+        ("renewal", FromDevice::Renewal { request: &csr }),
         ("refused", FromDevice::Refused { why: Fault::Document(Refusal::Signature) }),
         ("entropy", FromDevice::Refused { why: Fault::Entropy }),
     ] {

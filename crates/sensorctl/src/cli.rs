@@ -115,7 +115,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Area::Log(arguments) => arguments.run(),
         Area::Document(arguments) => arguments.run().map(|()| 0),
         Area::Firmware(arguments) => arguments.run(),
-        Area::Renew(arguments) => arguments.run().map(|()| 0),
+        Area::Renew(arguments) => arguments.run(),
         Area::Revoke(arguments) => arguments.run().map(|()| 0),
         Area::Registry(arguments) => arguments.run().map(|()| 0),
         Area::Watch(arguments) => arguments.run(),

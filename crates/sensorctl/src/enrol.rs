@@ -12,9 +12,10 @@ use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Days for which a device's certificate is valid, unless told otherwise: days, because losing the folder must not
-/// matter for years.
-pub const DEVICE_DAYS: u32 = 30;
+/// Days for which a device's certificate is valid, unless told otherwise, whether it comes from the factory or from a renewal: a
+/// year on a shelf, or the third of a year that is left at least to a device that was in service before. What a stolen TLS key is
+/// worth meanwhile ends with a revocation.
+pub const DEVICE_DAYS: u32 = 365;
 
 /// Most devices that are enrolled at once.
 pub const FLEET_MAX: u32 = 100_000;
@@ -111,17 +112,22 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The time servers; where none is named, the service's host is one.
+    pub fn time_servers(&self) -> Result<Vec<Endpoint>, ConfigurationError> {
+        let servers =
+            if self.time_servers.is_empty() { std::slice::from_ref(&self.host) } else { &self.time_servers };
+        servers.iter().map(|server| Endpoint::parse(server, SNTP_PORT, "time_servers")).collect()
+    }
+
     /// The configuration of the device `id`, every field checked.
     pub fn configuration(&self, id: DeviceId) -> Result<Configuration, ConfigurationError> {
         // A stand-in that is always right, so that a bad host is reported as the host and not as a time server.
         let mut draft = protocol::config::Draft::new(id, &self.host, "localhost")?;
         draft.time_servers.clear();
-        let servers =
-            if self.time_servers.is_empty() { std::slice::from_ref(&self.host) } else { &self.time_servers };
+        let servers = self.time_servers()?;
+        let count = servers.len();
         for server in servers {
-            let server = Endpoint::parse(server, SNTP_PORT, "time_servers")?;
-            let too_many = |_| ConfigurationError::TimeServers(servers.len());
-            draft.time_servers.push(server).map_err(too_many)?;
+            draft.time_servers.push(server).map_err(|_| ConfigurationError::TimeServers(count))?;
         }
         draft.number = self.number.unwrap_or(draft.number);
         draft.port = self.port.unwrap_or(draft.port);

@@ -14,9 +14,9 @@ pub use history::{Held, held};
 pub use live::LiveKey;
 
 use crate::folder::{self, FolderError, NewFolder};
-use crate::output::note;
 use crate::judge::{self, Objection};
 use crate::operator::now;
+use crate::output::note;
 use crate::signer::{self, Home, Signer, SignerError};
 use protocol::document::Power;
 use protocol::signed::{Document, PROVISION_DOCUMENT_BYTES_MAX, SealError, seal};

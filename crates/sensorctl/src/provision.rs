@@ -5,18 +5,22 @@
 //! leaves behind is in [`pending`]; the next run with the same registry finishes it or begins anew, as the device says.
 
 mod assign;
+pub mod clock;
 pub mod exchange;
+pub mod lapsed;
 pub mod line;
 pub mod pending;
 pub mod secret;
 pub mod session;
 pub mod show;
+mod turns;
 
 use crate::authority::Authority;
 use crate::enrol::Wanted;
 use crate::registry::{Identity, Registry};
 use crate::signer::Signer;
 use exchange::{Exchange, Patience};
+use lapsed::Office;
 use line::{Line, Target};
 use pending::{Pending, Reservation};
 use protocol::provisioning::Life;
@@ -24,6 +28,8 @@ use protocol::{DeviceId, Name, PublicKey};
 use session::{Hardware, SessionError};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use time::OffsetDateTime;
+use turns::{Turn, Turns};
 
 /// How often a device is begun with again, at most, before its line is given up.
 const ATTEMPTS: u32 = 3;
@@ -83,6 +89,8 @@ pub struct Batch<'a> {
     pub ids: Ids,
     /// How long they may take.
     pub patience: Patience,
+    /// Who renews a certificate that has ended.
+    pub office: Office<'a>,
 }
 
 /// How far a device is.
@@ -118,6 +126,13 @@ pub enum Done {
     Finished(Identity),
     /// It is provisioned and registered; nothing was done.
     Already(DeviceId),
+    /// Its certificate had ended: it has a new one, and tries it.
+    Renewed {
+        /// What it has.
+        identity: Identity,
+        /// When the one before ended.
+        ended: OffsetDateTime,
+    },
 }
 
 /// How a line ended badly.
@@ -136,10 +151,22 @@ impl From<SessionError> for Failed {
 }
 
 impl Done {
+    /// What the device has from this run.
+    pub const fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Provisioned(identity) | Self::Finished(identity) | Self::Renewed { identity, .. } => {
+                Some(identity)
+            }
+            Self::Already(_) => None,
+        }
+    }
+
     /// The device's id.
     pub const fn id(&self) -> &DeviceId {
         match self {
-            Self::Provisioned(identity) | Self::Finished(identity) => &identity.id,
+            Self::Provisioned(identity) | Self::Finished(identity) | Self::Renewed { identity, .. } => {
+                &identity.id
+            }
             Self::Already(id) => id,
         }
     }
@@ -150,8 +177,32 @@ impl Done {
 pub fn run(
     batch: &Batch<'_>,
     lines: &[Target],
-    mut progress: impl FnMut(usize, News<'_>),
+    progress: impl FnMut(usize, News<'_>),
 ) -> Vec<Result<Done, Failed>> {
+    let turns = Turns::new(lines.len());
+    on_all(lines, progress, |number, target, step| device(batch, number, target, turns.of(number), step))
+}
+
+/// Gives the devices on `lines` new certificates for those that have ended; otherwise like [`run`].
+pub fn renew(
+    registry: &Mutex<Registry>,
+    office: &Office<'_>,
+    patience: Patience,
+    lines: &[Target],
+    progress: impl FnMut(usize, News<'_>),
+) -> Vec<Result<Done, Failed>> {
+    on_all(lines, progress, |_, target, step| {
+        let open = Line::open(target).map_err(SessionError::Line)?;
+        Ok(lapsed::on_line(&mut Exchange::new(open, patience), registry, office, step)?)
+    })
+}
+
+fn on_all(
+    lines: &[Target],
+    mut progress: impl FnMut(usize, News<'_>),
+    act: impl Fn(usize, &Target, &mut dyn FnMut(Step)) -> Result<Done, Failed> + Sync,
+) -> Vec<Result<Done, Failed>> {
+    let act = &act;
     let mut ended: Vec<_> = lines.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
@@ -162,7 +213,7 @@ pub fn run(
                     // The receiver outlives every sender.
                     let _ = sender.send((number, Ok(step)));
                 };
-                let end = device(batch, number, target, &mut step);
+                let end = act(number, target, &mut step);
                 let _ = sender.send((number, Err(end)));
             });
         }
@@ -210,8 +261,10 @@ fn device(
     batch: &Batch<'_>,
     number: usize,
     target: &Target,
+    turn: Turn<'_>,
     step: &mut dyn FnMut(Step),
 ) -> Result<Done, Failed> {
+    let mut turn = Some(turn);
     let line = target.to_string();
     let open = Line::open(target).map_err(SessionError::Line)?;
     let mut exchange = Exchange::new(open, batch.patience);
@@ -219,12 +272,18 @@ fn device(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let identified = session::identify(&mut exchange, &batch.factory.public().id());
+        let identified = session::identify(&mut exchange, Some(&batch.factory.public().id()));
         let hardware = identified.map_err(|error| failed(error, held.as_ref()))?;
         step(Step::Identified(hardware.clone()));
         batch.registry().refresh().map_err(SessionError::Registry)?;
         if hardware.life == Life::Provisioned {
-            return assign::adopt(batch, number, &hardware, &line, held);
+            drop(turn.take());
+            let done = assign::adopt(batch, number, &hardware, &line, held)?;
+            let ended = lapsed::ended(&*batch.latest()?, done.id(), &hardware)?;
+            return match ended {
+                None => Ok(done),
+                Some(ended) => Ok(lapsed::renew(&mut exchange, &batch.office, done.id(), ended, step)?),
+            };
         }
         let mut reservation = match held.take() {
             // It was told to commit and is blank: it has not.
@@ -232,8 +291,9 @@ fn device(
                 Reservation::forget(&mut reservation).map_err(SessionError::Pending)?;
                 reservation
             }
-            None => assign::choose(batch, number, &hardware, &line)?,
+            None => assign::choose(batch, number, &hardware, &line, turn.as_ref())?,
         };
+        drop(turn.take());
         step(Step::Named(reservation.id().clone()));
         match session::provision(&mut exchange, batch, &hardware, &line, &mut reservation, step) {
             Ok(()) => return Ok(Done::Provisioned(session::finish(batch, reservation)?)),

@@ -10,7 +10,7 @@ pub mod run;
 use crate::authority::{Authority, AuthorityError, Issued};
 use crate::folder::{self, FolderError, io_error};
 use crate::powers::{self, LiveKey, PowersError};
-use crate::registry::{Event, Identity, Registry, RegistryError, Turn};
+use crate::registry::{Event, Identity, Record, Registry, RegistryError, Turn};
 use protocol::document::{Audience, Certificates, IdentityCertificate, KeyUse, RenewalRequest};
 use protocol::signed::Envelope;
 use protocol::x509::{Csr, X509Error};
@@ -18,13 +18,45 @@ use protocol::{DeviceId, KeyId, PublicKey, Refusal};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Most identities that a device may have in force at the same time. A device that is cut off again and again while it renews
 /// needs a few; one that asks without end is stopped.
 pub const IDENTITIES_MAX: usize = 16;
 
-/// Days for which a certificate is valid, unless told otherwise.
-pub const CERTIFICATE_DAYS: u32 = 90;
+/// Which devices get a certificate though their own has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lapsed {
+    /// None.
+    Refused,
+    /// These, or every one where none is named, until then: the operator's window.
+    Until(OffsetDateTime, Vec<DeviceId>),
+    /// Those that a person has in hand, on a line.
+    OnLine,
+}
+
+/// Why a device whose certificate has ended gets none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shut {
+    /// There is no window for such devices.
+    Closed,
+    /// It is over since then.
+    Over(OffsetDateTime),
+    /// It is for other devices.
+    Others,
+}
+
+impl Lapsed {
+    fn check(&self, device: &DeviceId, now: OffsetDateTime) -> Result<(), Shut> {
+        match self {
+            Self::OnLine => Ok(()),
+            Self::Refused => Err(Shut::Closed),
+            Self::Until(end, _) if now >= *end => Err(Shut::Over(*end)),
+            Self::Until(_, devices) if devices.is_empty() || devices.contains(device) => Ok(()),
+            Self::Until(..) => Err(Shut::Others),
+        }
+    }
+}
 
 /// Why a request is not granted.
 #[derive(Debug)]
@@ -37,6 +69,8 @@ pub enum RenewError {
     OtherDevice(DeviceId),
     /// It is signed with a key that was revoked.
     Revoked(KeyId),
+    /// It is signed with a key whose certificate has ended then, and the device is not let in again.
+    Lapsed(OffsetDateTime, Shut),
     /// It says that it comes from another device than its topic.
     Audience,
     /// A request for a certificate inside is none.
@@ -68,6 +102,16 @@ impl fmt::Display for RenewError {
             Self::UnknownKey(key) => write!(f, "it is signed with the key {key}, which is not registered"),
             Self::OtherDevice(id) => write!(f, "it is signed with a key of {id}"),
             Self::Revoked(key) => write!(f, "it is signed with the key {key}, which was revoked"),
+            Self::Lapsed(ended, shut) => {
+                write!(f, "the device's certificate ended on {}", date(*ended))?;
+                match shut {
+                    Shut::Closed => f.write_str(
+                        ": give it a new one over the factory's line, or let such devices in for a while with --lapsed",
+                    ),
+                    Shut::Over(end) => write!(f, ", and the time of --lapsed was over on {}", date(*end)),
+                    Shut::Others => f.write_str(", and --lapsed names other devices"),
+                }
+            }
             Self::Audience => f.write_str("it names another device than its topic"),
             Self::Request(KeyUse::Identity, error) => write!(f, "the request for the identity key: {error}"),
             Self::Request(KeyUse::Tls, error) => write!(f, "the request for the TLS key: {error}"),
@@ -133,6 +177,14 @@ pub struct Registrar {
     pub issued: PathBuf,
     /// Days for which certificates are valid.
     pub days: u32,
+    /// Who gets one though its own has ended.
+    pub lapsed: Lapsed,
+}
+
+/// A point in time as people read it.
+pub fn date(at: OffsetDateTime) -> String {
+    let at = at.replace_nanosecond(0).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 impl Registrar {
@@ -140,12 +192,18 @@ impl Registrar {
     pub fn decide(&mut self, device: &DeviceId, request: &[u8]) -> Result<Granted, RenewError> {
         let envelope = Envelope::decode(request)?;
         // Nobody revokes and nobody else grants between what is decided here and what is written.
-        let Self { issuer, signer: power, registry, issued, days } = self;
+        let Self { issuer, signer: power, registry, issued, days, lapsed } = self;
         let (copies, mut registry) = (Copies { folder: issued, days: *days }, registry.turn()?);
         let signer = envelope.signer();
         let known = registry.records(device).iter().filter(|record| record.identity.key.id() == signer);
         let key = match known.clone().find(|record| record.revoked.is_none()) {
-            Some(record) => record.identity.key,
+            Some(Record { identity: Identity { key, until, .. }, .. }) => {
+                let now = OffsetDateTime::now_utc();
+                if *until <= now {
+                    lapsed.check(device, now).map_err(|shut| RenewError::Lapsed(*until, shut))?;
+                }
+                *key
+            }
             None if known.count() > 0 => return Err(RenewError::Revoked(signer)),
             None => {
                 let owner = registry.owner(&signer).cloned();

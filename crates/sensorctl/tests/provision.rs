@@ -9,19 +9,23 @@ use protocol::provisioning::Fault;
 use protocol::{DeviceId, Name};
 use sensorctl::authority::{self, Authority};
 use sensorctl::enrol::Wanted;
-use sensorctl::powers;
+use sensorctl::powers::{self, LiveKey};
+use sensorctl::provision::clock::check_kept;
 use sensorctl::provision::exchange::Patience;
+use sensorctl::provision::lapsed::Office;
 use sensorctl::provision::line::{LineError, Target};
 use sensorctl::provision::pending::Pending;
 use sensorctl::provision::session::SessionError;
 use sensorctl::provision::{self, Batch, Done, Failed, Ids, Keys, Step};
-use sensorctl::registry::Registry;
+use sensorctl::registry::{Event, Registry};
+use sensorctl::renew::{Lapsed, Registrar, issued_folder};
 use sensorctl::signer::{Home, Signer};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 struct Factory {
     folder: TempDir,
@@ -84,6 +88,16 @@ impl Factory {
                 work: Duration::from_millis(1_500),
                 tries: 3,
             },
+            office: Office::new(Box::new(|| {
+                Ok(Registrar {
+                    issuer: Authority::open(&self.path("ca"))?,
+                    signer: LiveKey::open(&self.path("powers"), Power::Configuration)?,
+                    registry: Registry::open(&self.path("registry.jsonl"))?,
+                    issued: issued_folder(&self.path("ca")),
+                    days: 9,
+                    lapsed: Lapsed::OnLine,
+                })
+            })),
         }
     }
 
@@ -331,4 +345,116 @@ fn a_key_from_outside_is_the_devices_and_a_device_that_ignores_it_is_refused() {
 fn a_fault_of_the_device_is_told_as_it_is() {
     let sentence = SessionError::Refused(Fault::Entropy).to_string();
     assert!(sentence.contains("random generator"), "{sentence}");
+}
+
+/// A device that was provisioned and whose certificate has ended since.
+fn lapsed(factory: &Factory) -> (Fake, Target) {
+    let fake = factory.fake();
+    let line = factory.line(&fake);
+    assert!(matches!(factory.one("dev-1", &line), Ok(Done::Provisioned(_))));
+    fake.memory.lock().unwrap().lapsed = true;
+    (fake, line)
+}
+
+fn identities(factory: &Factory) -> usize {
+    factory.registry().in_force(&"dev-1".parse().unwrap()).count()
+}
+
+#[test]
+fn a_device_whose_certificate_has_ended_gets_a_new_one_by_the_same_command() {
+    let factory = Factory::new();
+    let (fake, line) = lapsed(&factory);
+    let done = factory.one("dev-1", &line).unwrap_or_else(|failed| panic!("{}", failed.error));
+    let Done::Renewed { identity, ended } = done else { panic!("{done:?}") };
+    assert_eq!(ended.unix_timestamp(), 1_000_000_000);
+    {
+        let memory = fake.memory.lock().unwrap();
+        let (id, key) = memory.life.clone().unwrap();
+        assert_eq!((&identity.id, identity.key.id()), (&id, key));
+        assert_eq!(identity.certificate, protocol::key::sha256(&[&memory.certificate]));
+    }
+    assert_eq!(identities(&factory), 2, "until the operator ends the old one");
+    assert!(matches!(factory.one("dev-1", &line), Ok(Done::Already(_))));
+}
+
+#[test]
+fn a_renewal_that_is_cut_at_any_message_is_finished_by_the_next_run_with_the_same_keys() {
+    for count in 1.. {
+        let factory = Factory::new();
+        let (fake, line) = lapsed(&factory);
+        *fake.quirk.lock().unwrap() = Quirk::DiesAfter(count);
+        let ended = factory.one("dev-1", &line);
+        *fake.quirk.lock().unwrap() = Quirk::None;
+        if ended.is_ok() {
+            assert!(count > 3, "identify, renew, parts, commit");
+            break;
+        }
+        assert!(matches!(factory.one("dev-1", &line), Ok(Done::Renewed { .. })), "{count}");
+        assert_eq!((fake.memory.lock().unwrap().renewals, identities(&factory)), (1, 2), "{count}");
+    }
+}
+
+#[test]
+fn without_the_key_for_it_a_device_whose_certificate_has_ended_is_named_and_left_alone() {
+    let factory = Factory::new();
+    let (fake, line) = lapsed(&factory);
+    std::fs::remove_file(factory.path("powers/configuration.key")).unwrap();
+    let failed = factory.one("dev-1", &line).unwrap_err();
+    let why = failed.error.to_string();
+    assert!(why.starts_with("the device's certificate ended on 2001-09-09T01:46:40Z"), "{why}");
+    assert!(why.contains("sensorctl renew --line"), "{why}");
+    assert_eq!((fake.memory.lock().unwrap().renewals, identities(&factory)), (0, 1));
+}
+
+#[test]
+fn a_revoked_identity_is_neither_renewed_nor_called_good() {
+    let factory = Factory::new();
+    let (fake, line) = lapsed(&factory);
+    let mut registry = factory.registry();
+    let identity = registry.records(&"dev-1".parse().unwrap())[0].identity.clone();
+    let (id, key, serial) = (identity.id.clone(), identity.key.id(), identity.serial);
+    registry.append(&[Event::Revoked { id, key, serial }]).unwrap();
+    for has_ended in [true, false] {
+        fake.memory.lock().unwrap().lapsed = has_ended;
+        let failed = factory.one("dev-1", &line).unwrap_err();
+        assert!(matches!(*failed.error, SessionError::Revoked(_)), "{}", failed.error);
+    }
+    assert_eq!(fake.memory.lock().unwrap().renewals, 0);
+}
+
+#[test]
+fn on_a_line_only_a_registered_device_whose_certificate_has_ended_is_renewed() {
+    let factory = Factory::new();
+    let renew = |line: &Target| {
+        let batch = factory.batch(given(&[]));
+        let lines = std::slice::from_ref(line);
+        provision::renew(&batch.registry, &batch.office, batch.patience, lines, |_, _| {}).remove(0)
+    };
+    let (fake, line) = lapsed(&factory);
+    assert!(matches!(renew(&line), Ok(Done::Renewed { .. })));
+    let failed = renew(&line).unwrap_err();
+    assert!(matches!(*failed.error, SessionError::Refused(Fault::NotEnded)), "{}", failed.error);
+    let failed = renew(&factory.line(&factory.fake())).unwrap_err();
+    assert!(matches!(*failed.error, SessionError::Blank), "{}", failed.error);
+    fake.memory.lock().unwrap().life.as_mut().unwrap().1 = factory.signer.public().id();
+    fake.memory.lock().unwrap().lapsed = true;
+    let failed = renew(&line).unwrap_err();
+    assert!(matches!(*failed.error, SessionError::Locked), "{}", failed.error);
+    fake.memory.lock().unwrap().destroyed = true;
+    let failed = renew(&line).unwrap_err();
+    assert!(matches!(*failed.error, SessionError::Destroyed), "{}", failed.error);
+}
+
+#[test]
+fn a_clock_by_which_something_that_is_kept_is_of_the_future_is_refused_by_name() {
+    let factory = Factory::new();
+    assert!(factory.one("dev-1", &factory.line(&factory.fake())).is_ok());
+    let (registry, root) = (factory.registry(), factory.authority.begin().unwrap());
+    let now = OffsetDateTime::now_utc();
+    assert_eq!(check_kept(&registry, root, now), Ok(()));
+    assert_eq!(check_kept(&registry, root, now - Duration::from_secs(3_000)), Ok(()), "clocks differ");
+    let behind = check_kept(&registry, root, now - Duration::from_secs(7_200)).unwrap_err();
+    assert!(behind.to_string().contains("the registry's newest entry is of the future"), "{behind}");
+    let behind = check_kept(&registry, root, now - Duration::from_secs(40 * 86_400)).unwrap_err();
+    assert!(behind.to_string().contains("the authority's root certificate is of the future"), "{behind}");
 }

@@ -13,10 +13,12 @@ use sensorctl::{authority, powers};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
+use std::net::UdpSocket;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 struct Factory(TempDir);
@@ -257,6 +259,87 @@ fn a_tool_that_is_killed_at_any_message_leaves_nothing_that_the_next_run_does_no
             break;
         }
     }
+}
+
+/// A time server that is so many seconds behind this computer's clock; its address.
+fn time_server(behind_s: u64) -> String {
+    /// Seconds from 1900 to 1970.
+    const EPOCH_S: u64 = 2_208_988_800;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut packet = [0; 48];
+        while let Ok((48, from)) = socket.recv_from(&mut packet) {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            let time = (now + EPOCH_S - behind_s) << 32;
+            let originate: [u8; 8] = packet[40..].try_into().unwrap();
+            packet = [0; 48];
+            (packet[0], packet[1]) = (0x24, 1);
+            packet[24..32].copy_from_slice(&originate);
+            packet[32..40].copy_from_slice(&time.to_be_bytes());
+            packet[40..].copy_from_slice(&time.to_be_bytes());
+            socket.send_to(&packet, from).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn under_a_clock_forty_days_ahead_nothing_is_provisioned_and_the_time_server_is_named() {
+    let factory = Factory::new();
+    let fake = factory.fake();
+    let line = pty(&fake);
+    let (right, wrong) = (time_server(0), time_server(40 * 86_400));
+    let run = |servers: &[&str]| {
+        let mut arguments = vec!["--id", "dev-1", "--line", &line];
+        arguments.extend(servers.iter().flat_map(|server| ["--time-server", server]));
+        factory.command(&arguments).output().unwrap()
+    };
+    let output = run(&[&wrong]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let why = format!("this computer's clock is 40 d 0 h 0 min ahead of the time server {wrong}");
+    assert!(said.contains(&why), "{said}");
+    assert!(fake.memory.lock().unwrap().begun == 0 && factory.registry().devices().count() == 0);
+    // One server that is wrong stops no factory.
+    let output = run(&[&wrong, &right]);
+    assert!(stdout(&output).ends_with("1 of 1 done\n"));
+    assert_eq!(String::from_utf8_lossy(&output.stderr).matches("compared").count(), 0);
+}
+
+#[test]
+fn a_device_whose_certificate_has_ended_is_renewed_with_one_command_of_who_has_the_key_for_it() {
+    let factory = Factory::new();
+    let fake = factory.fake();
+    let line = pty(&fake);
+    let provision = || factory.command(&["--id", "dev-1", "--line", &line]).output().unwrap();
+    stdout(&provision());
+    fake.memory.lock().unwrap().lapsed = true;
+    let (key, hidden) = (factory.path("powers/configuration.key"), factory.path("hidden.key"));
+    std::fs::rename(&key, &hidden).unwrap();
+    let output = provision();
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "nothing was done, and that is no success: {table}");
+    assert!(table.contains("sensorctl renew --line"), "{table}");
+    std::fs::rename(&hidden, &key).unwrap();
+    std::fs::remove_file(factory.path("powers/factory.key")).unwrap();
+    let renew = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sensorctl"));
+        command.args(["renew", "--line", &line, "--timeout-s", "5"]).stdin(Stdio::null());
+        for (name, path) in [("--ca", "ca"), ("--authority", "powers"), ("--registry", "registry.jsonl")] {
+            command.arg(name).arg(factory.path(path));
+        }
+        command.output().unwrap()
+    };
+    let table = stdout(&renew());
+    assert!(
+        table.contains("its certificate had ended on 2001-09-09") && table.ends_with("1 of 1 done\n"),
+        "{table}"
+    );
+    let output = renew();
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    assert!(table.contains("the device's certificate has not ended"), "{table}");
 }
 
 #[test]

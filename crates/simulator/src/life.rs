@@ -6,7 +6,7 @@ use crate::machine::Machine;
 use crate::port::{Port, PortError, Stop, Summary, build_time, version_name};
 use crate::product;
 use device::identity::IdentityError;
-use device::provisioning::{About, Document, Factory, Standing, locked, standing};
+use device::provisioning::{About, Document, Factory, InService, Standing, standing};
 use device::{End, KeyValue};
 use protocol::provisioning::MESSAGE_BYTES_MAX;
 use protocol::signed::PROVISION_DOCUMENT_BYTES_MAX;
@@ -64,8 +64,7 @@ pub async fn serve<S: KeyValue>(
     let about = About { firmware: firmware.unwrap_or_else(|| about.firmware.clone()), ..about.clone() };
     match standing(machine).map_err(LifeError::Identity)? {
         Standing::Blank => {
-            let document: Box<Document> = Box::new([0; PROVISION_DOCUMENT_BYTES_MAX]);
-            let mut factory = Factory::new(machine, about, OwnDocument(document));
+            let mut factory = Factory::new(machine, about, OwnDocument::new());
             while !factory.is_provisioned() {
                 tokio::select! {
                     message = line.next() => {
@@ -78,18 +77,8 @@ pub async fn serve<S: KeyValue>(
             Ok(Outcome::Provisioned)
         }
         Standing::Provisioned => {
-            let locked = locked(machine, about).map_err(LifeError::Identity)?;
-            let run = port.run(machine, stop);
-            tokio::pin!(run);
-            loop {
-                tokio::select! {
-                    summary = &mut run => return Ok(Outcome::Ran(Box::new(summary?))),
-                    message = line.next() => {
-                        let len = locked.message(&message, &mut answer);
-                        line.send(&answer[..len]);
-                    }
-                }
-            }
+            let in_service = InService::new(about, OwnDocument::new());
+            Ok(Outcome::Ran(Box::new(port.run_on(machine, stop, Some((line, in_service))).await?)))
         }
         Standing::Destroyed => Err(LifeError::Destroyed),
     }
@@ -105,7 +94,13 @@ pub fn begins_again(outcome: &Outcome) -> bool {
 }
 
 /// The document's place, on the heap.
-struct OwnDocument(Box<Document>);
+pub(crate) struct OwnDocument(Box<Document>);
+
+impl OwnDocument {
+    fn new() -> Self {
+        Self(Box::new([0; PROVISION_DOCUMENT_BYTES_MAX]))
+    }
+}
 
 impl std::borrow::Borrow<Document> for OwnDocument {
     fn borrow(&self) -> &Document {

@@ -21,14 +21,18 @@ mod report;
 
 pub use report::Report;
 
+use crate::life::OwnDocument;
+use crate::line::Line;
 use crate::machine::Machine;
 use crate::product::{self, BOARD};
 use crate::sensor::Instrument;
 use crate::slots::{BootError, Misbehaviour};
 use crate::tls::DeviceClock;
+use device::provisioning::InService;
 use device::{BootInfo, Device, End, Event, KeyValue, Pace, Policy, StartError, Uptime};
-use outside::{Outside, Over, next_of_exchange, next_of_link};
+use outside::{Outside, Over, next_of_exchange, next_of_line, next_of_link};
 use protocol::image::Version;
+use protocol::provisioning::MESSAGE_BYTES_MAX;
 use protocol::{EpochMillis, Name, ResetCause, State};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -119,6 +123,9 @@ pub fn version_name(version: Version) -> Option<Name> {
     Name::try_from(version.to_string().as_str()).ok()
 }
 
+/// The factory's line of a device in service.
+pub(crate) type OnLine<'l> = (&'l mut Line, InService<OwnDocument>);
+
 /// How a device ended.
 enum Ended {
     Stopped(Summary),
@@ -146,10 +153,16 @@ impl Port {
 
     /// Runs the device until `stop`, and until it has then kept what is not delivered, or to the end of its life; over as
     /// many restarts as it asks for. Dropping the future instead is a power cut: store and slots stay as they are.
-    pub async fn run<S: KeyValue>(
+    pub async fn run<S: KeyValue>(self, machine: &mut Machine<S>, stop: Stop) -> Result<Summary, PortError> {
+        self.run_on(machine, stop, None).await
+    }
+
+    /// The same for a device that is on its factory's line.
+    pub(crate) async fn run_on<S: KeyValue>(
         mut self,
         machine: &mut Machine<S>,
         mut stop: Stop,
+        mut line: Option<OnLine<'_>>,
     ) -> Result<Summary, PortError> {
         loop {
             let booted = machine.slots.boot(&self.info.product)?;
@@ -162,7 +175,7 @@ impl Port {
                     () = stop.requested() => return Err(PortError::Hung),
                     () = tokio::time::sleep(WATCHDOG) => (ResetCause::Watchdog, 0),
                 },
-                broken => match self.start(machine, &mut stop, broken).await? {
+                broken => match self.start(machine, &mut stop, &mut line, broken).await? {
                     Ended::Stopped(summary) => return Ok(summary),
                     Ended::Restart(cause, lost) => (cause, lost),
                 },
@@ -177,6 +190,7 @@ impl Port {
         &mut self,
         machine: &mut Machine<S>,
         stop: &mut Stop,
+        line: &mut Option<OnLine<'_>>,
         broken: Option<Misbehaviour>,
     ) -> Result<Ended, PortError> {
         let started = Instant::now();
@@ -221,6 +235,11 @@ impl Port {
                 progress = next_of_exchange(&mut outside.exchange) => {
                     outside.time_event(&mut device, progress);
                 }
+                message = next_of_line(line) => if let Some((line, in_service)) = line {
+                    let mut answer = [0; MESSAGE_BYTES_MAX];
+                    let len = in_service.message(&mut device, outside.now(), &message, &mut answer);
+                    line.send(&answer[..len]);
+                },
                 () = sleep_until(deadline) => device.handle(outside.now(), Event::Tick),
                 () = sleep_until(fault) => {
                     return Ok(Ended::Restart(ResetCause::Fault, device.state(outside.now()).lost));

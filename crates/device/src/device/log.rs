@@ -82,6 +82,8 @@ fn event_of(note: &Note, channel: Option<Channel>) -> Option<Event> {
         Note::ConfigurationUndone { layer, number, .. } => Event::ConfigurationUndone { layer, number },
         Note::KeysMade => Event::KeysMade,
         Note::IdentityReplaced { key } => Event::IdentityReplaced { identity: key },
+        Note::CertificateEnded { until } => Event::CertificateEnded { until },
+        Note::CertifiedOnLine { key } => Event::CertifiedOnLine { identity: key },
         Note::IdentityRefused => Event::IdentityRefused,
         Note::IdentityFellBack { key } => Event::IdentityFellBack { identity: key },
         Note::IdentityWiped => Event::IdentityWiped,

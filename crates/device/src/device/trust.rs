@@ -2,20 +2,22 @@
 //! and the last words of a device whose life is over. Decides nothing that [`crate::identity`] could.
 
 use super::{Device, Life};
-use crate::identity::{Credentials, Effect, IdentityError};
+use crate::identity::{Asked, Credentials, Effect, IdentityError};
 use crate::interface::{Command, End, Event};
 use crate::note::Note;
 use crate::outbox::Kind;
 use crate::platform::{Platform, Slots, Uptime};
+use crate::provisioning::identity_fault;
 use crate::session::Request;
 use crate::telemetry::Ring;
 use crate::vault;
 use core::borrow::BorrowMut;
 use core::fmt;
 use protocol::config::Authentication;
+use protocol::provisioning::Fault;
 use protocol::token::{Claims, LIFE_S_MAX, TOKEN_BYTES_MAX};
 use protocol::topic::{group_topic, topic};
-use protocol::{Channel, EpochMillis, Failure, Refusal, Topic, audit};
+use protocol::{Channel, EpochMillis, Failure, KeyId, Refusal, Topic, audit};
 
 /// Shortest life of a token in seconds: below it the device would only reconnect.
 const TOKEN_LIFE_S_MIN: u64 = 10;
@@ -190,14 +192,18 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         }
     }
 
-    /// Signs a token where the device proves itself with one: its length in [`Self::token`](Device), or that there is none.
+    /// Signs a token where the device proves itself with one, as it is configured or because its certificate has ended: its
+    /// length in [`Self::token`](Device), or that there is none.
     pub(super) fn sign_token(&mut self, now: Uptime, credentials: Credentials) -> Option<Result<usize, ()>> {
         self.token_renewal = None;
-        if self.configuration.auth != Authentication::Token {
+        let time = self.time(now);
+        if self.configuration.auth != Authentication::Token
+            && !self.identity.needs_token(credentials.slot, time)
+        {
             return None;
         }
         let life = u64::from(self.policy.token_life_s).clamp(TOKEN_LIFE_S_MIN, LIFE_S_MAX);
-        let issued_s = self.time(now).seconds();
+        let issued_s = time.seconds();
         let claims = Claims {
             issued_s,
             expires_s: issued_s + life,
@@ -223,6 +229,96 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             self.session.reconnect(now, 0);
             self.link_is_gone(Failure::Requested);
         }
+    }
+
+    /// Says that the certificate in force has ended, where it has.
+    pub(super) fn check_end(&mut self, now: Uptime) {
+        let time = self.time(now);
+        if let Some(note) = self.identity.note_end(time) {
+            self.note(note);
+        }
+    }
+
+    /// What the factory's line says of the identity in force: its key, and when its certificate ends.
+    pub(crate) fn line_identity(&self) -> (KeyId, EpochMillis) {
+        (self.identity.key(), self.identity.ends())
+    }
+
+    /// The time by which a certificate from the factory's line is judged: the device's own, else `said`.
+    fn line_time(&self, now: Uptime, said: EpochMillis) -> EpochMillis {
+        self.clock.time(now).filter(|_| self.clock.is_plausible(now)).unwrap_or(said)
+    }
+
+    /// The request for a certificate, into `out`, for whoever is on the factory's line: only where the one in force has ended.
+    pub(crate) fn line_request(
+        &mut self,
+        now: Uptime,
+        said: EpochMillis,
+        out: &mut [u8],
+    ) -> Result<Asked, Fault> {
+        self.now = now;
+        self.settle_start();
+        if self.life != Life::Running || !self.identity.can_renew() {
+            return Err(Fault::Locked);
+        }
+        let time = self.line_time(now, said);
+        if !self.identity.has_ended(time) {
+            return Err(Fault::NotEnded);
+        }
+        // What only the other end of the line says is no news of the device's own.
+        if self.clock.is_plausible(now) {
+            self.check_end(now);
+        }
+        let made = !self.identity.is_asking();
+        match self.identity.ask(time, &mut self.platform, out) {
+            Ok(asked) => {
+                if made && matches!(asked, Asked::Request(_)) {
+                    self.note(Note::KeysMade);
+                }
+                Ok(asked)
+            }
+            Err(error) => {
+                self.identity_failed(error);
+                Err(identity_fault(error))
+            }
+        }
+    }
+
+    /// A signed certificate from the factory's line, as it comes over the network otherwise; gives the new identity's key, which
+    /// is tried at once.
+    pub(crate) fn line_certificate(
+        &mut self,
+        now: Uptime,
+        said: EpochMillis,
+        document: &[u8],
+    ) -> Result<KeyId, Fault> {
+        self.now = now;
+        if self.life != Life::Running {
+            return Err(Fault::Locked);
+        }
+        let time = self.line_time(now, said);
+        if !self.identity.has_ended(time) {
+            return Err(Fault::NotEnded);
+        }
+        let judged = self.identity.message(Channel::IdentityDesired, document, time, &mut self.platform);
+        if let Err(refusal) = judged {
+            self.note(Note::DocumentRefused(refusal));
+            return Err(Fault::Document(refusal));
+        }
+        let key = match self.identity.begin_trial(now, &mut self.platform) {
+            Ok(key) => key,
+            Err(error) => {
+                self.identity_failed(error);
+                return Err(identity_fault(error));
+            }
+        };
+        self.note(Note::CertifiedOnLine { key });
+        let was_up = self.session.is_up();
+        self.session.begin_again(now, 0);
+        if was_up {
+            self.link_is_gone(Failure::Requested);
+        }
+        Ok(key)
     }
 
     /// After the end of its life only the answer to its last words counts.

@@ -9,7 +9,7 @@ use protocol::document::KeyUse;
 use protocol::{EpochMillis, Failure};
 
 /// Of so many attempts in a row the last one uses what was in force before.
-const ROUND: u32 = 4;
+pub(super) const ROUND: u32 = 4;
 
 impl Identity {
     /// What the next attempt to connect uses. `alone`: something else is on trial; then it is what is in force, and that the
@@ -87,6 +87,7 @@ impl Identity {
         self.undecided = false;
         if note.is_some() {
             self.said = false;
+            self.end_said = false;
             self.read_validity(platform)?;
         }
         Ok(note)

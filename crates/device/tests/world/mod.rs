@@ -2,6 +2,7 @@
 //! A world for the device in virtual time: a network that breaks, a broker that restarts, time servers, a store, a
 //! ledger of what the service received. Everything comes from one seed.
 
+pub mod bench;
 pub mod factory;
 pub mod field;
 pub mod log;

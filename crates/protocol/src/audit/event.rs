@@ -38,6 +38,8 @@ impl Event {
             Self::Lost { .. } => 30,
             Self::Seal { .. } => 31,
             Self::CommandRefused { .. } => 32,
+            Self::CertificateEnded { .. } => 33,
+            Self::CertifiedOnLine { .. } => 34,
         }
     }
 
@@ -76,6 +78,8 @@ impl Event {
             30 => "lost",
             31 => "seal",
             32 => "command_refused",
+            33 => "certificate_ended",
+            34 => "certified_on_line",
             _ => return None,
         })
     }
@@ -98,12 +102,14 @@ impl Event {
             | Self::StorageFailed
             | Self::EntropyFailed
             | Self::CommandRefused { .. } => true,
-            // These take a power's key, or a hand on the device.
+            // These take a power's key, or a hand on the device; or they come once in a boot.
             Self::Boot { .. }
             | Self::Provisioned { .. }
             | Self::Retired { .. }
             | Self::IdentityReplaced { .. }
             | Self::IdentityWiped
+            | Self::CertificateEnded { .. }
+            | Self::CertifiedOnLine { .. }
             | Self::RootsReplaced { .. }
             | Self::RootsUndone { .. }
             | Self::AuthorityReplaced { .. }

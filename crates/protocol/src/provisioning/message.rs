@@ -1,6 +1,6 @@
 //! Messages as bytes: one form each, every length bounded.
 
-use super::{Fault, FromDevice, PART_BYTES_MAX, SCALAR_BYTES, ToDevice};
+use super::{Fault, FromDevice, PART_BYTES_MAX, REQUEST_BYTES_MAX, SCALAR_BYTES, ToDevice};
 use crate::document::CSR_BYTES_MAX;
 use crate::json::EncodeError;
 use crate::strict;
@@ -18,7 +18,7 @@ impl<'b> ToDevice<'b> {
         let bounded = match message {
             Self::Inject { scalar, .. } => scalar.len() == SCALAR_BYTES,
             Self::Part { bytes, .. } => (1..=PART_BYTES_MAX).contains(&bytes.len()),
-            Self::Identify { .. } | Self::Begin { .. } | Self::Commit { .. } => true,
+            Self::Identify { .. } | Self::Begin { .. } | Self::Commit { .. } | Self::Renew { .. } => true,
         };
         if bounded { Ok(message) } else { Err(Fault::Message) }
     }
@@ -37,6 +37,7 @@ impl<'b> FromDevice<'b> {
             Self::Requests { identity_csr, tls_csr, .. } => {
                 [identity_csr, tls_csr].iter().all(|csr| (1..=CSR_BYTES_MAX).contains(&csr.len()))
             }
+            Self::Renewal { request } => (1..=REQUEST_BYTES_MAX).contains(&request.len()),
             _ => true,
         };
         if bounded { Ok(message) } else { Err(Fault::Message) }
@@ -54,6 +55,7 @@ impl fmt::Debug for ToDevice<'_> {
                 f.debug_struct("Part").field("offset", offset).field("len", &bytes.len()).finish()
             }
             Self::Commit { len } => f.debug_struct("Commit").field("len", len).finish(),
+            Self::Renew { now_s } => f.debug_struct("Renew").field("now_s", now_s).finish(),
         }
     }
 }
@@ -68,6 +70,9 @@ impl fmt::Display for Fault {
             Self::Vault => "the device's vault failed: try again, then replace the device",
             Self::Storage => "the device's flash failed: try again, then replace the device",
             Self::InjectionDisabled => "this firmware takes no key from outside: let the device make its own",
+            Self::NotEnded => {
+                "the device's certificate has not ended: it renews it over the network by itself"
+            }
             Self::Document(why) => return write!(f, "the device refused the document: {why}"),
         })
     }

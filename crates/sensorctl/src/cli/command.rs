@@ -8,7 +8,7 @@ use crate::command::{self, Order, Standing, Whom, power};
 use crate::firmware::service;
 use crate::identity::{self, KeyPrefix};
 use crate::operator::{Operator, now};
-use crate::output::{self, Out};
+use crate::output::{self, Out, note};
 use crate::powers;
 use crate::publish::{Message, publish};
 use crate::registry::Registry;
@@ -306,7 +306,7 @@ fn follow(operator: &Operator, mut order: Order, patience: Duration) -> Result<O
             }
         }
         if let Told::Odd(device, why) = told {
-            bar.suspend(|| eprintln!("{} {device}: of no use: {why}", now()));
+            bar.suspend(|| note!("{} {device}: of no use: {why}", now()));
         }
         bar.set_position(order.answered() as u64);
     };

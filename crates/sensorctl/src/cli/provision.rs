@@ -7,21 +7,25 @@ use crate::config::change::DEVICE;
 use crate::enrol::{self, Wanted};
 use crate::judge;
 use crate::operator::now;
-use crate::powers::{self, Numbers};
+use crate::output::note;
+use crate::powers::{self, LiveKey, Numbers};
+use crate::provision::clock;
 use crate::provision::exchange::Patience;
+use crate::provision::lapsed::Office;
 use crate::provision::line::Target;
 use crate::provision::pending::Pending;
 use crate::provision::secret;
 use crate::provision::show::Show;
 use crate::provision::{self, Batch, Ids, Keys};
 use crate::registry::Registry;
+use crate::renew::{Lapsed, Registrar, issued_folder};
 use clap::Args;
 use protocol::document::{Power, ROOTS_MAX};
 use protocol::{DeviceId, Name};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
+use time::OffsetDateTime;
 
 #[derive(Debug, Args)]
 #[command(
@@ -63,7 +67,7 @@ pub(super) struct Provision {
     /// Another root that the devices trust besides the authority's, PEM; may be repeated
     #[arg(long, value_name = "FILE")]
     root: Vec<PathBuf>,
-    /// Days for which the certificates are valid: short, a device renews its own at the first connection
+    /// Days for which the certificates are valid: as long as devices may lie on a shelf before their first connection
     #[arg(long, value_name = "N", default_value_t = enrol::DEVICE_DAYS)]
     days: u32,
     /// Make the keys here and put them into the devices: for devices that cannot make their own
@@ -113,6 +117,8 @@ impl Provision {
             let why = format!("{} roots were given; a device holds at most {ROOTS_MAX}", roots.len());
             return Err(Failure::usage(why));
         }
+        let registry = Registry::open(&self.registry).map_err(Failure::error)?;
+        check_clock(&registry, &authority, &wanted)?;
         let ders: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
         judge::roots(&ders, now()).map_err(Failure::error)?;
         let public = |power| powers::public(&self.authority, power).map_err(Failure::error);
@@ -131,13 +137,19 @@ impl Provision {
             inject: self.inject,
             give_up: self.give_up,
             pending: Pending::beside(&self.registry).map_err(Failure::error)?,
-            registry: Mutex::new(Registry::open(&self.registry).map_err(Failure::error)?),
+            registry: Mutex::new(registry),
             ids,
-            patience: Patience {
-                answer: Duration::from_secs(self.timeout_s),
-                work: Duration::from_secs(10 * self.timeout_s),
-                ..Patience::default()
-            },
+            patience: Patience::seconds(self.timeout_s),
+            office: Office::new(Box::new(|| {
+                Ok(Registrar {
+                    issuer: Authority::open(&self.ca)?,
+                    signer: LiveKey::open(&self.authority, Power::Configuration)?,
+                    registry: Registry::open(&self.registry)?,
+                    issued: issued_folder(&self.ca),
+                    days: self.days,
+                    lapsed: Lapsed::OnLine,
+                })
+            })),
         };
         let show = Show::new(&self.line, self.json);
         let mut told = Ok(());
@@ -150,6 +162,17 @@ impl Provision {
         shown.map_err(|error| Failure::error(format!("cannot write to the standard output: {error}")))?;
         Ok(u8::from(ended.iter().any(Result::is_err)))
     }
+}
+
+/// Certificates are made with this computer's clock.
+fn check_clock(registry: &Registry, authority: &Authority, wanted: &Wanted) -> Result<(), Failure> {
+    let root = authority.begin().map_err(Failure::error)?;
+    clock::check_kept(registry, root, OffsetDateTime::now_utc()).map_err(Failure::error)?;
+    let servers = wanted.time_servers().map_err(Failure::usage)?;
+    if !clock::check_servers(&servers).map_err(Failure::error)? {
+        note!("no time server of the devices answers here: this computer's clock is not compared with one");
+    }
+    Ok(())
 }
 
 fn authority_failure(error: AuthorityError) -> Failure {

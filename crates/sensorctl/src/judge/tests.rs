@@ -48,16 +48,8 @@ fn a_root_that_has_ended_or_may_not_sign_is_no_root_and_which_one_is_said() {
             certificate(|params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]),
             PathFault::IssuerUsage,
         ),
-        (
-            "no basic constraints",
-            certificate(|params| params.is_ca = IsCa::NoCa),
-            PathFault::IssuerNotCa,
-        ),
-        (
-            "no authority",
-            certificate(|params| params.is_ca = IsCa::ExplicitNoCa),
-            PathFault::IssuerNotCa,
-        ),
+        ("no basic constraints", certificate(|params| params.is_ca = IsCa::NoCa), PathFault::IssuerNotCa),
+        ("no authority", certificate(|params| params.is_ca = IsCa::ExplicitNoCa), PathFault::IssuerNotCa),
         ("rubbish", vec![0x30; 20], PathFault::Malformed),
     ];
     for (name, bad, fault) in cases {
@@ -133,6 +125,9 @@ fn a_certificate_is_sent_to_the_device_that_it_is_for_and_to_no_other() {
     );
     // Nor is it a root, nor is the broker's.
     for der in [&issued.der, &broker[0]] {
-        assert!(matches!(judged(std::slice::from_ref(der)), Err(Objection::Roots(RootsError::Unfit { number: 1, .. }))));
+        assert!(matches!(
+            judged(std::slice::from_ref(der)),
+            Err(Objection::Roots(RootsError::Unfit { number: 1, .. }))
+        ));
     }
 }

@@ -51,10 +51,12 @@ pub const fn severity(event: &Event) -> Severity {
         | Event::UpdateUndone { .. }
         | Event::UpdateReverted { .. }
         | Event::Repeated { .. }
+        | Event::CertificateEnded { .. }
         | Event::CommandRefused { .. } => Severity::Warning,
         Event::Provisioned { .. }
         | Event::Retired { .. }
         | Event::IdentityReplaced { .. }
+        | Event::CertifiedOnLine { .. }
         | Event::IdentityWiped
         | Event::RootsReplaced { .. }
         | Event::AuthorityReplaced { .. }
@@ -97,9 +99,11 @@ pub fn details(event: &Event) -> Vec<(&'static str, Value)> {
         }
         Event::Provisioned { identity }
         | Event::IdentityReplaced { identity }
+        | Event::CertifiedOnLine { identity }
         | Event::IdentityFellBack { identity } => {
             vec![("identity", hex(identity))]
         }
+        Event::CertificateEnded { until } => vec![("until", until.to_string().into())],
         Event::Retired { end: how } => vec![("end", end(*how).into())],
         Event::RootsReplaced { number } | Event::RootsUndone { number } => vec![("number", (*number).into())],
         Event::AuthorityReplaced { power, key } => vec![("power", power.as_str().into()), ("key", hex(key))],
@@ -172,6 +176,10 @@ pub fn sentence(event: &Event) -> String {
         Event::IdentityRefused => "the service refused the new identity, which is wiped".to_owned(),
         Event::IdentityFellBack { identity } => {
             format!("the service refused the identity in force; the former one {identity} is in force again")
+        }
+        Event::CertificateEnded { until } => format!("its certificate ended on {until}"),
+        Event::CertifiedOnLine { identity } => {
+            format!("got a certificate for the new identity {identity} over the factory's line")
         }
         Event::IdentityWiped => "the former identity is wiped".to_owned(),
         Event::RootsReplaced { number } => format!("list of roots {number} is in force"),

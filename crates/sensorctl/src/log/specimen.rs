@@ -106,6 +106,8 @@ pub fn event(kind: u8, dice: &mut Dice) -> Event {
         27 => Event::StorageFailed,
         28 => Event::EntropyFailed,
         29 => Event::Repeated { kind: dice.of(&[15, 16, 200]), count: number },
+        33 => Event::CertificateEnded { until: EpochMillis::from_seconds(number.into()) },
+        34 => Event::CertifiedOnLine { identity },
         _ => Event::CommandRefused { why: dice.of(Refusal::ALL) },
     }
 }
@@ -191,7 +193,7 @@ impl Specimen {
                 }
                 1 => self.seal(),
                 _ => {
-                    let kind = u8::try_from(1 + self.dice.below(32)).unwrap();
+                    let kind = u8::try_from(1 + self.dice.below(34)).unwrap();
                     let event = event(if kind == 30 || kind == 31 { 32 } else { kind }, &mut self.dice);
                     self.push(event);
                 }

@@ -2,10 +2,14 @@
 
 use super::pending::{Intent, Reservation};
 use super::session::{self, Hardware, SessionError};
+use super::turns::Turn;
 use super::{Batch, Done, Failed, Ids};
-use crate::folder::FolderError;
 use protocol::DeviceId;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long until it is looked again whether another process has let go of an id.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// True where the device is, as far as can be told, the one of `intent`: by the serial number of its hardware, or, without
 /// one, by its line.
@@ -25,26 +29,25 @@ pub(super) fn adopt(
     line: &str,
     held: Option<Reservation>,
 ) -> Result<Done, Failed> {
-    let own = held.is_some();
-    let mut unfinished: Vec<Reservation> = match (held, &batch.ids) {
-        (Some(reservation), _) => vec![reservation],
-        (None, Ids::Given(ids)) => reserve_unfinished(batch, ids.get(number).into_iter().cloned())?,
-        (None, Ids::Counted { .. }) => {
-            let ids = batch.pending.ids().map_err(SessionError::Pending)?;
-            reserve_unfinished(batch, ids.into_iter())?
-        }
-    };
     let key = hardware.identity;
     let fits = |intent: &Intent| match key {
         Some(key) => intent.identity.key.id() == key,
-        // This run has told the device on this very line to commit.
-        None => own || same_device(intent, hardware, line),
+        None => same_device(intent, hardware, line),
     };
-    let found = unfinished.iter().position(|reservation| reservation.intent().is_some_and(fits));
-    if let Some(found) = found {
-        return Ok(Done::Finished(session::finish(batch, unfinished.swap_remove(found))?));
+    let unfinished = match (held, &batch.ids) {
+        // This run has told the device on this very line to commit.
+        (Some(held), _) if key.is_none() || held.intent().is_some_and(fits) => Some(held),
+        (Some(_), _) => None,
+        (None, Ids::Given(ids)) => {
+            reserve(batch, |intent| ids.get(number) == Some(&intent.identity.id) && fits(intent))?
+        }
+        (None, Ids::Counted { .. }) => reserve(batch, fits)?,
+    };
+    if let Some(unfinished) = unfinished {
+        return Ok(Done::Finished(session::finish(batch, unfinished)?));
     }
-    let registry = batch.registry();
+    // Whoever had it may have finished it just now.
+    let registry = batch.latest()?;
     let id = match (key, &batch.ids) {
         (Some(key), _) => registry.owner(&key).cloned(),
         // It does not say which identity it has; the one that was asked for is there.
@@ -56,15 +59,21 @@ pub(super) fn adopt(
     Ok(Done::Already(id.ok_or(SessionError::Locked)?))
 }
 
-fn reserve_unfinished(
-    batch: &Batch<'_>,
-    ids: impl Iterator<Item = DeviceId>,
-) -> Result<Vec<Reservation>, SessionError> {
-    let reserve = |id: DeviceId| batch.pending.reserve(&id).transpose();
-    let all: Result<Vec<_>, FolderError> = ids.filter_map(reserve).collect();
-    let mut all = all.map_err(SessionError::Pending)?;
-    all.retain(|reservation| reservation.intent().is_some());
-    Ok(all)
+/// Takes the unfinished id that `fits`, and no other. Where a process that is about to end still has it, waits for that.
+fn reserve(batch: &Batch<'_>, fits: impl Fn(&Intent) -> bool) -> Result<Option<Reservation>, SessionError> {
+    let until = Instant::now() + batch.patience.work;
+    loop {
+        let intents = batch.pending.intents().map_err(SessionError::Pending)?;
+        let Some(intent) = intents.into_iter().find(&fits) else { return Ok(None) };
+        let id = intent.identity.id;
+        match batch.pending.reserve(&id).map_err(SessionError::Pending)? {
+            Some(reservation) if reservation.intent().is_some_and(&fits) => return Ok(Some(reservation)),
+            // It was finished, or begun anew, in between: look again.
+            Some(_) => {}
+            None if Instant::now() >= until => return Err(SessionError::Taken(id)),
+            None => std::thread::sleep(LOOK_AGAIN),
+        }
+    }
 }
 
 /// The id for a blank device.
@@ -73,6 +82,7 @@ pub(super) fn choose(
     number: usize,
     hardware: &Hardware,
     line: &str,
+    turn: Option<&Turn<'_>>,
 ) -> Result<Reservation, SessionError> {
     let reserve = |id: &DeviceId| batch.pending.reserve(id).map_err(SessionError::Pending);
     match &batch.ids {
@@ -100,14 +110,16 @@ pub(super) fn choose(
         }
         Ids::Counted { prefix, next, digits } => {
             // The id that this very device was begun with before.
-            for mut reservation in
-                reserve_unfinished(batch, batch.pending.ids().map_err(SessionError::Pending)?.into_iter())?
-            {
-                let same = |intent: &Intent| same_device(intent, hardware, line);
-                if reservation.intent().is_some_and(same) && reservation.id().as_str().starts_with(prefix) {
-                    reservation.forget().map_err(SessionError::Pending)?;
-                    return Ok(reservation);
-                }
+            let same = |intent: &Intent| {
+                same_device(intent, hardware, line) && intent.identity.id.as_str().starts_with(prefix)
+            };
+            if let Some(mut reservation) = self::reserve(batch, same)? {
+                reservation.forget().map_err(SessionError::Pending)?;
+                return Ok(reservation);
+            }
+            // New ids go to the lines in their order.
+            if let Some(turn) = turn {
+                turn.wait();
             }
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);

@@ -18,6 +18,14 @@ pub struct Patience {
     pub tries: u32,
 }
 
+impl Patience {
+    /// So many seconds for an answer, and ten times as many for work.
+    pub fn seconds(answer: u64) -> Self {
+        let (answer, work) = (Duration::from_secs(answer), Duration::from_secs(10 * answer));
+        Self { answer, work, ..Self::default() }
+    }
+}
+
 impl Default for Patience {
     /// An answer is milliseconds of work; P-256 keys, a health-tested generator and flash may take seconds on a small
     /// processor.

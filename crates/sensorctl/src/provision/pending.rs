@@ -68,9 +68,32 @@ impl Pending {
         Ok(ids)
     }
 
+    /// What is unfinished at this moment, in order of the ids. Nothing is locked, so that nobody who works on one of them is in
+    /// anybody's way: whoever acts on it reserves its id and looks again.
+    pub fn intents(&self) -> Result<Vec<Intent>, FolderError> {
+        let mut intents = Vec::new();
+        for id in self.ids()? {
+            let path = self.path(&id);
+            match fs::read(&path) {
+                Ok(bytes) => {
+                    let intent = std::str::from_utf8(&bytes).ok().and_then(read);
+                    intents.extend(intent.filter(|intent| intent.identity.id == id));
+                }
+                // It was finished in between.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io_error("read", &path)(error)),
+            }
+        }
+        Ok(intents)
+    }
+
+    fn path(&self, id: &DeviceId) -> PathBuf {
+        self.folder.join(format!("{id}.json"))
+    }
+
     /// Takes `id`; `None` where another process has it.
     pub fn reserve(&self, id: &DeviceId) -> Result<Option<Reservation>, FolderError> {
-        let path = self.folder.join(format!("{id}.json"));
+        let path = self.path(id);
         let failed = |error| io_error("lock", &path)(error);
         loop {
             let mut options = OpenOptions::new();

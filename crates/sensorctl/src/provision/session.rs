@@ -15,6 +15,7 @@ use protocol::document::{Audience, Certificates, KeyUse, NONCE_BYTES, Provision}
 use protocol::provisioning::{Fault, FromDevice, Life, PART_BYTES_MAX, ToDevice, VERSION};
 use protocol::x509::Csr;
 use protocol::{DeviceId, KeyId};
+use time::OffsetDateTime;
 
 /// What the device says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Hardware {
     pub serial: String,
     /// The identity key that it has, where it says so.
     pub identity: Option<KeyId>,
+    /// When the certificate of that identity ends, where it says so.
+    pub until: Option<OffsetDateTime>,
 }
 
 /// The two requests of a device, checked.
@@ -38,15 +41,17 @@ struct Requests {
     tls: Csr,
 }
 
-/// Asks the device who it is; refuses one that this factory has no power over.
-pub(super) fn identify(exchange: &mut Exchange, factory: &KeyId) -> Result<Hardware, SessionError> {
+/// Asks the device who it is; refuses one that this factory, where it counts, has no power over.
+pub(super) fn identify(exchange: &mut Exchange, factory: Option<&KeyId>) -> Result<Hardware, SessionError> {
     let patience = exchange.patience().answer;
     let ask = ToDevice::Identify { version: VERSION };
     let (version, key, hardware) = exchange.ask(&ask, patience, |message| match message {
-        FromDevice::Identity { version, life, firmware, board, serial, factory, identity } => {
+        FromDevice::Identity { version, life, firmware, board, serial, factory, identity, until_s } => {
             let text = |name: protocol::Name| name.as_str().to_owned();
             let (firmware, board, serial) = (text(firmware), text(board), text(serial));
-            let hardware = Hardware { life, firmware, board, serial, identity };
+            let until =
+                until_s.and_then(|until| OffsetDateTime::from_unix_timestamp(until.try_into().ok()?).ok());
+            let hardware = Hardware { life, firmware, board, serial, identity, until };
             Verdict::Answer((version, factory, hardware))
         }
         _ => Verdict::Stale,
@@ -57,10 +62,12 @@ pub(super) fn identify(exchange: &mut Exchange, factory: &KeyId) -> Result<Hardw
     if hardware.life == Life::Destroyed {
         return Err(SessionError::Destroyed);
     }
-    if key != *factory {
-        return Err(SessionError::OtherFactory { device: key, factory: *factory });
+    match factory {
+        Some(factory) if key != *factory => {
+            Err(SessionError::OtherFactory { device: key, factory: *factory })
+        }
+        _ => Ok(hardware),
     }
-    Ok(hardware)
 }
 
 /// Moves what the device has committed to the registry.
@@ -88,7 +95,7 @@ pub(super) fn provision(
     let (document, identity) = document(batch, &id, &requests)?;
     let len = u32::try_from(document.len()).unwrap_or(u32::MAX);
     step(Step::Certified);
-    send(exchange, &document, &requests.nonce, step)?;
+    send(exchange, &document, Some(&requests.nonce), step)?;
     let key = identity.key.id();
     let intent = Intent { identity, line: line.to_owned(), serial: hardware.serial.clone() };
     reservation.intend(intent).map_err(SessionError::Pending)?;
@@ -199,11 +206,11 @@ fn document(
     Ok((document, identity))
 }
 
-/// Sends the document in parts, from where the device says that it has it.
-fn send(
+/// Sends the document in parts, from where the device says that it has it. `nonce`: of the requests that it answers.
+pub(super) fn send(
     exchange: &mut Exchange,
     document: &[u8],
-    nonce: &[u8; NONCE_BYTES],
+    nonce: Option<&[u8; NONCE_BYTES]>,
     step: &mut dyn FnMut(Step),
 ) -> Result<(), SessionError> {
     let patience = exchange.patience().answer;
@@ -216,7 +223,9 @@ fn send(
         let taken = exchange.ask(&part, patience, |message| match message {
             FromDevice::Taken { len } => Verdict::Answer(Some(len as usize)),
             // A late answer to a repeated beginning: the device has other keys now.
-            FromDevice::Requests { nonce: other, .. } if other != *nonce => Verdict::Answer(None),
+            FromDevice::Requests { nonce: other, .. } if nonce.is_some_and(|nonce| other != *nonce) => {
+                Verdict::Answer(None)
+            }
             _ => Verdict::Stale,
         })?;
         let taken = taken.ok_or(SessionError::BeganAgain)?;
@@ -231,7 +240,7 @@ fn send(
     Ok(())
 }
 
-fn commit(exchange: &mut Exchange, len: u32) -> Result<KeyId, SessionError> {
+pub(super) fn commit(exchange: &mut Exchange, len: u32) -> Result<KeyId, SessionError> {
     let patience = exchange.patience().work;
     let asked = exchange.ask(&ToDevice::Commit { len }, patience, |message| match message {
         FromDevice::Provisioned { identity } => Verdict::Answer(identity),

@@ -35,6 +35,11 @@ fn end(end: &Result<Done, Failed>) -> String {
     match end {
         Ok(Done::Provisioned(_)) => "provisioned".to_owned(),
         Ok(Done::Finished(_)) => "provisioned by an earlier run; registered now".to_owned(),
+        Ok(Done::Renewed { identity, ended }) => format!(
+            "its certificate had ended on {}; it has a new one until {} and tries it",
+            ended.date(),
+            identity.until.date()
+        ),
         Ok(Done::Already(_)) => "provisioned and registered before; nothing was done".to_owned(),
         Err(Failed { error, unfinished: None }) => format!("failed: {error}"),
         Err(Failed { error, unfinished: Some(id) }) => {
@@ -64,11 +69,10 @@ fn end_json(line: &str, end: &Result<Done, Failed>) -> Value {
                 Done::Provisioned(_) => "provisioned",
                 Done::Finished(_) => "finished",
                 Done::Already(_) => "already",
+                Done::Renewed { .. } => "renewed",
             };
             let mut value = json!({"line": line, "id": done.id().as_str(), "outcome": outcome});
-            if let (Done::Provisioned(identity) | Done::Finished(identity), Some(object)) =
-                (done, value.as_object_mut())
-            {
+            if let (Some(identity), Some(object)) = (done.identity(), value.as_object_mut()) {
                 let hex = |bytes: &[u8]| Value::from(base16ct::lower::encode_string(bytes));
                 object.insert("key_id".to_owned(), hex(&identity.key.id().0));
                 object.insert("identity".to_owned(), hex(identity.key.as_bytes()));
@@ -159,10 +163,11 @@ impl Show {
         writeln!(out, "{:<width$}  {:<32}  {:<16}  outcome", "line", "id", "identity key")?;
         for (line, ended) in self.lines.iter().zip(ended) {
             let (id, key) = match ended {
-                Ok(done @ (Done::Provisioned(identity) | Done::Finished(identity))) => {
-                    (done.id().to_string(), identity.key.id().to_string())
+                Ok(done) => {
+                    let key =
+                        done.identity().map_or("-".to_owned(), |identity| identity.key.id().to_string());
+                    (done.id().to_string(), key)
                 }
-                Ok(Done::Already(id)) => (id.to_string(), "-".to_owned()),
                 Err(_) => ("-".to_owned(), "-".to_owned()),
             };
             writeln!(out, "{line:<width$}  {id:<32}  {key:<16}  {}", end(ended))?;

@@ -74,6 +74,7 @@ fn registrar(folder: &Path) -> Registrar {
         registry: Registry::open(&path("registry.jsonl")).unwrap(),
         issued: issued_folder(&path("ca")),
         days: 9,
+        lapsed: Lapsed::Refused,
     }
 }
 
@@ -260,5 +261,60 @@ fn a_revoked_identity_renews_nothing_and_a_device_does_not_ask_without_end() {
     let mut registry = service.registrar.registry.turn().unwrap();
     crate::revoke::revoke(&mut registry, &[id], crate::revoke::Which::All).unwrap();
     drop(registry);
+    assert!(matches!(service.decide(&request), Err(RenewError::Revoked(_))));
+}
+
+/// A device whose certificate has ended, and its request.
+fn lapsed(service: &mut Service) -> Vec<u8> {
+    let (old, new) = (Keys::new(), Keys::new());
+    let identity = Identity {
+        id: "dev-1".parse().unwrap(),
+        key: public(&old.identity),
+        tls: public(&old.tls),
+        certificate: [0; 32],
+        serial: vec![7; 16],
+        until: OffsetDateTime::now_utc() - time::Duration::seconds(1),
+    };
+    service.registrar.registry.turn().unwrap().append(&[Event::Registered(identity)]).unwrap();
+    request(&asked(&old.identity), &new, &new.tls)
+}
+
+#[test]
+fn a_device_whose_certificate_has_ended_gets_none_unless_the_operator_has_opened_a_window_for_it() {
+    let mut service = Service::new();
+    let request = lapsed(&mut service);
+    let now = OffsetDateTime::now_utc();
+    let (later, earlier) = (now + time::Duration::hours(1), now - time::Duration::hours(1));
+    let (this, other) = ("dev-1".parse::<DeviceId>().unwrap(), "dev-2".parse::<DeviceId>().unwrap());
+    for (lapsed, shut) in [
+        (Lapsed::Refused, Shut::Closed),
+        (Lapsed::Until(earlier, Vec::new()), Shut::Over(earlier)),
+        (Lapsed::Until(earlier, vec![this.clone()]), Shut::Over(earlier)),
+        (Lapsed::Until(later, vec![other.clone()]), Shut::Others),
+    ] {
+        service.registrar.lapsed = lapsed;
+        let refused = service.decide(&request).unwrap_err();
+        assert!(matches!(refused, RenewError::Lapsed(_, why) if why == shut), "{refused}");
+        assert!(refused.to_string().contains("certificate ended on"), "{refused}");
+        assert_eq!(service.registrar.registry.records(&this).len(), 1, "{shut:?}");
+    }
+    for lapsed in [Lapsed::Until(later, Vec::new()), Lapsed::Until(later, vec![other, this]), Lapsed::OnLine]
+    {
+        service.registrar.lapsed = lapsed;
+        assert!(service.decide(&request).is_ok());
+    }
+}
+
+#[test]
+fn a_window_lets_no_revoked_and_no_foreign_identity_in() {
+    let mut service = Service::new();
+    let request = lapsed(&mut service);
+    service.registrar.lapsed =
+        Lapsed::Until(OffsetDateTime::now_utc() + time::Duration::hours(1), Vec::new());
+    let foreign = service.registrar.decide(&"dev-2".parse().unwrap(), &request).unwrap_err();
+    assert!(matches!(foreign, RenewError::OtherDevice(_)), "{foreign}");
+    let identity = service.registrar.registry.records(&"dev-1".parse().unwrap())[0].identity.clone();
+    let (id, key, serial) = (identity.id, identity.key.id(), identity.serial);
+    service.registrar.registry.turn().unwrap().append(&[Event::Revoked { id, key, serial }]).unwrap();
     assert!(matches!(service.decide(&request), Err(RenewError::Revoked(_))));
 }

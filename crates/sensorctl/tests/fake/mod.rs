@@ -6,11 +6,11 @@
 use p256::SecretKey;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
-use protocol::document::{Audience, KeyUse, NONCE_BYTES, Provision};
+use protocol::document::{Audience, IdentityCertificate, KeyUse, NONCE_BYTES, Provision, RenewalRequest};
 use protocol::key::Digest;
 use protocol::provisioning::frame::{FRAME_BYTES_MAX, FrameReader, encode_frame};
 use protocol::provisioning::{Fault, FromDevice, Life, MESSAGE_BYTES_MAX, ToDevice, VERSION};
-use protocol::signed::Envelope;
+use protocol::signed::{Envelope, seal};
 use protocol::x509::{Certificate, encode_csr};
 use protocol::{Configuration, DeviceId, KeyId, Name, PublicKey, Signature};
 use std::convert::Infallible;
@@ -60,6 +60,14 @@ pub struct Memory {
     pub configuration: Option<Configuration>,
     pub certificate: Vec<u8>,
     pub begun: usize,
+    /// Its certificate has ended.
+    pub lapsed: bool,
+    /// How often it has made keys because of that.
+    pub renewals: usize,
+    /// The keys of a new identity, and the request for it.
+    pending: Option<(SecretKey, SecretKey, Vec<u8>)>,
+    configuration_key: Option<PublicKey>,
+    identity_key: Option<SecretKey>,
     pub injected: Vec<Vec<u8>>,
     keys: Vec<SecretKey>,
     id: Option<DeviceId>,
@@ -190,6 +198,7 @@ impl Fake {
     fn answer(&self, message: &ToDevice<'_>, quirk: &Quirk) -> Vec<u8> {
         let mut memory = self.memory.lock().unwrap();
         let (identity_csr, tls_csr);
+        let request;
         let answer = match self.decide(&mut memory, message, quirk) {
             Err(why) => FromDevice::Refused { why },
             Ok(Reply::Identity) => FromDevice::Identity {
@@ -204,6 +213,7 @@ impl Fake {
                 serial: self.serial.try_into().unwrap(),
                 factory: self.factory.id(),
                 identity: memory.life.as_ref().map(|(_, key)| *key).filter(|_| self.tells),
+                until_s: memory.lapsed.then_some(1_000_000_000),
             },
             Ok(Reply::Requests) => {
                 let id = memory.id.clone().unwrap();
@@ -214,6 +224,10 @@ impl Fake {
                 identity_csr = csr(&asked, identity, identity);
                 tls_csr = csr(&asked, tls, signer);
                 FromDevice::Requests { nonce: memory.nonce, identity_csr: &identity_csr, tls_csr: &tls_csr }
+            }
+            Ok(Reply::Renewal) => {
+                request = memory.pending.as_ref().map(|(.., request)| request.clone()).unwrap();
+                FromDevice::Renewal { request: &request }
             }
             Ok(Reply::Taken) => FromDevice::Taken { len: memory.document.len() as u32 },
             Ok(Reply::Provisioned(identity)) => FromDevice::Provisioned { identity },
@@ -229,8 +243,11 @@ impl Fake {
         if let ToDevice::Identify { .. } = message {
             return Ok(Reply::Identity);
         }
-        if memory.life.is_some() || memory.destroyed {
+        if memory.destroyed {
             return Err(Fault::Locked);
+        }
+        if memory.life.is_some() {
+            return self.renew(memory, message);
         }
         match message {
             ToDevice::Identify { .. } => Ok(Reply::Identity),
@@ -260,7 +277,55 @@ impl Fake {
                 let document = memory.document.clone();
                 self.take(memory, &document)
             }
-            ToDevice::Commit { .. } => Err(Fault::Order),
+            ToDevice::Commit { .. } | ToDevice::Renew { .. } => Err(Fault::Order),
+        }
+    }
+
+    /// What a device with an identity does: nothing, unless its certificate has ended.
+    fn renew(&self, memory: &mut Memory, message: &ToDevice<'_>) -> Result<Reply, Fault> {
+        let (id, _) = memory.life.clone().unwrap();
+        match message {
+            ToDevice::Renew { .. } if !memory.lapsed => Err(Fault::NotEnded),
+            ToDevice::Renew { .. } => {
+                memory.document.clear();
+                if memory.pending.is_none() {
+                    memory.renewals += 1;
+                    let (identity, tls) = (random_key(), random_key());
+                    let request = RenewalRequest {
+                        audience: Audience::Device(id.clone()),
+                        number: 0,
+                        identity_csr: &csr(&id, &identity, &identity),
+                        tls_csr: &csr(&id, &tls, &tls),
+                    };
+                    let (signer, mut out) = (memory.identity_key.clone().unwrap(), vec![0; 2_048]);
+                    let sign = |digest: &Digest| Ok::<_, Infallible>(signed(&signer, digest));
+                    let len = seal(&request, public(&signer).id(), &mut out, sign).unwrap();
+                    out.truncate(len);
+                    memory.pending = Some((identity, tls, out));
+                }
+                Ok(Reply::Renewal)
+            }
+            ToDevice::Part { offset, bytes } if memory.pending.is_some() => {
+                if *offset as usize == memory.document.len() {
+                    memory.document.extend_from_slice(bytes);
+                }
+                Ok(Reply::Taken)
+            }
+            ToDevice::Commit { .. } if memory.pending.is_some() => {
+                let envelope = Envelope::decode(&memory.document).map_err(Fault::Document)?;
+                let key = memory.configuration_key.unwrap();
+                let document = envelope.verify::<IdentityCertificate<'_>>(&key).map_err(Fault::Document)?;
+                let (identity, tls, _) = memory.pending.clone().unwrap();
+                assert_eq!((&document.audience, document.number), (&Audience::Device(id.clone()), 1));
+                assert_eq!(document.identity, public(&identity).id());
+                let leaf = Certificate::decode(document.chain.0[0]).unwrap();
+                assert_eq!((leaf.public_key(), leaf.common_name()), (public(&tls), Some(id.as_str())));
+                memory.certificate = document.chain.0[0].to_vec();
+                memory.life = Some((id, public(&identity).id()));
+                (memory.identity_key, memory.pending, memory.lapsed) = (Some(identity.clone()), None, false);
+                Ok(Reply::Provisioned(public(&identity).id()))
+            }
+            _ => Err(Fault::Locked),
         }
     }
 
@@ -283,6 +348,8 @@ impl Fake {
         let identity = provision.identity;
         (memory.group, memory.roots) = (provision.group.clone(), provision.roots.0.len());
         (memory.certificate, memory.configuration) = (provision.chain.0[0].to_vec(), Some(configuration));
+        memory.configuration_key = Some(provision.configuration_key);
+        memory.identity_key = memory.keys.iter().rev().nth(1).cloned();
         memory.life = Some((id, identity));
         Ok(Reply::Provisioned(identity))
     }
@@ -292,5 +359,6 @@ enum Reply {
     Identity,
     Requests,
     Taken,
+    Renewal,
     Provisioned(KeyId),
 }

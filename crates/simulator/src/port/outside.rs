@@ -1,7 +1,7 @@
 //! What a device's commands act on: the connection, the exchange with a time server, the sensor. Owns them for one start of the
 //! device.
 
-use super::Report;
+use super::{OnLine, Report};
 use crate::machine::Machine;
 use crate::mqtt::{Link, LinkEvent, Login, Password, Target};
 use crate::sensor::Instrument;
@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 /// Why a connection cannot be attempted.
 #[derive(Debug, Error)]
@@ -233,6 +234,14 @@ impl Outside<'_> {
 pub(super) async fn next_of_link(link: &mut Option<Link>) -> Option<LinkEvent> {
     match link {
         Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the factory says; waits for ever where there is no line. Nothing is lost where this is dropped.
+pub(super) async fn next_of_line(line: &mut Option<OnLine<'_>>) -> Zeroizing<Vec<u8>> {
+    match line {
+        Some((line, _)) => line.next().await,
         None => std::future::pending().await,
     }
 }

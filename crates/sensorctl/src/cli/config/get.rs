@@ -5,7 +5,7 @@ use super::arguments::{Ask, Devices, tell};
 use crate::config::fleet::{Report, said};
 use crate::config::reported;
 use crate::operator::{NothingCame, now};
-use crate::output;
+use crate::output::{self, note};
 use clap::Args;
 use protocol::DeviceId;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ impl Get {
         let code = if heard { 0 } else { SILENT };
         if !heard {
             for filter in said(&whom) {
-                eprintln!("{}", NothingCame(&filter));
+                note!("{}", NothingCame(&filter));
             }
         }
         if self.json {

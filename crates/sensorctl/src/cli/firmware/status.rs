@@ -8,7 +8,7 @@ use crate::firmware::manifest::Manifest;
 use crate::firmware::rollout::{Kept, read_state, states};
 use crate::firmware::service::{self, SILENCE};
 use crate::operator::{NothingCame, now};
-use crate::output;
+use crate::output::{self, note};
 use crate::powers;
 use crate::registry::Registry;
 use clap::Args;
@@ -97,11 +97,11 @@ impl Status {
         block_on(async { service::read(&operator, &filters, silence, take).await.map_err(Failure::error) })?;
         overview.refused = odd.len();
         for (topic, why) in odd {
-            eprintln!("{topic:?} is of no use: {why}");
+            note!("{topic:?} is of no use: {why}");
         }
         let heard = overview.refused > 0 || overview.fleet.devices().any(|(_, state)| state.is_some());
         if !heard {
-            eprintln!("{}", NothingCame(&states()));
+            note!("{}", NothingCame(&states()));
         }
         let code = if heard { 0 } else { SILENT };
         for (class, offer) in &mut overview.offers {

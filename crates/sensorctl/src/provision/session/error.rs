@@ -7,11 +7,16 @@ use crate::provision::exchange::ExchangeError;
 use crate::provision::line::LineError;
 use crate::provision::secret::SecretError;
 use crate::registry::RegistryError;
+use crate::renew::{RenewError, date};
 use protocol::document::KeyUse;
 use protocol::provisioning::{Fault, VERSION};
 use protocol::x509::X509Error;
 use protocol::{ConfigurationError, DeviceId, KeyId};
 use std::fmt;
+use time::OffsetDateTime;
+
+/// Why something could not be opened.
+type Failure = dyn std::error::Error + Send + Sync;
 
 /// Why a device was not provisioned.
 #[derive(Debug)]
@@ -89,6 +94,14 @@ pub enum SessionError {
     Authority(AuthorityError),
     /// A power's key.
     Powers(PowersError),
+    /// The device's identity was revoked.
+    Revoked(DeviceId),
+    /// The device is blank, and has no certificate that could end.
+    Blank,
+    /// The device's certificate has ended, and what a new one is signed with cannot be used: when, and why.
+    Lapsed(OffsetDateTime, Box<Failure>),
+    /// A new certificate for one that has ended.
+    Renewal(Box<RenewError>),
     /// The registry.
     Registry(RegistryError),
     /// What is unfinished.
@@ -162,6 +175,19 @@ impl fmt::Display for SessionError {
             Self::Secret(error) => error.fmt(f),
             Self::Authority(error) => error.fmt(f),
             Self::Powers(error) => error.fmt(f),
+            Self::Revoked(id) => write!(
+                f,
+                "the device is {id} with an identity that was revoked: the service lets it in no more; retire it before it can \
+                 be provisioned again"
+            ),
+            Self::Blank => f.write_str("the device is blank: `sensorctl provision` gives it an identity"),
+            Self::Lapsed(ended, why) => write!(
+                f,
+                "the device's certificate ended on {}, and no new one can be given here: {why}; where the key of the power over \
+                 configurations is, use `sensorctl renew --line LINE`",
+                date(*ended)
+            ),
+            Self::Renewal(error) => error.fmt(f),
             Self::Registry(error) => error.fmt(f),
             Self::Pending(error) => error.fmt(f),
         }
