@@ -279,11 +279,7 @@ impl Ports {
         match command {
             Command::QueryTime { server, packet } => {
                 // Looking up the name took its time; the datagram has left just now.
-                Some(if self.exchange.ask(server, &packet) {
-                    Event::TimeSent
-                } else {
-                    Event::TimeUnreachable
-                })
+                Some(self.exchange.ask(server, &packet))
             }
             Command::SetClock(time) => {
                 if !clock::set(time) {
@@ -326,6 +322,14 @@ impl Ports {
             Command::Sample => Some(Event::Reading(sensor::measure())),
             Command::Log(note) => {
                 note_down(note);
+                None
+            }
+            Command::LogTime(trouble) => {
+                warning!("{trouble}");
+                None
+            }
+            Command::LogReason(reason) => {
+                warning!("{reason}");
                 None
             }
             // The restart that follows is the same: after an update the bootloader finds what is marked.

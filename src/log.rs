@@ -4,9 +4,9 @@ use crate::ffi;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 
-/// Longest line in bytes, the final NUL included: the longest note of the device with its values. What is longer is cut,
-/// with dots.
-const LINE_MAX: usize = 200;
+/// Longest line in bytes, the final NUL included: the longest note of the device with its values, and what four time servers with
+/// names of usual length have not answered. What is longer is cut, with dots.
+const LINE_MAX: usize = 320;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

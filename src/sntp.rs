@@ -39,25 +39,25 @@ impl Exchange {
         Self { open: None, since: Uptime(0), datagram: [0; DATAGRAM_MAX] }
     }
 
-    /// Sends `packet` to `server` from a new port; an exchange before it is over. False where that cannot be done.
-    pub fn ask(&mut self, server: &Endpoint, packet: &[u8; PACKET_LEN]) -> bool {
+    /// Sends `packet` to `server` from a new port; an exchange before it is over. What came of it, for the device.
+    pub fn ask(&mut self, server: &Endpoint, packet: &[u8; PACKET_LEN]) -> Event<'static> {
         self.open = None;
         let Some(address) = Address::resolve(&HostName::new(&server.host), server.port, Kind::Datagram)
         else {
-            return false;
+            return Event::TimeServerUnknown;
         };
         let (address, len) = address.as_c();
         let mut context = ffi::sntp_ctx::default();
         // SAFETY: the context and the address are valid for the call.
         if unsafe { ffi::sntp_init(&raw mut context, address, len) } != 0 {
-            return false;
+            return Event::TimeUnreachable;
         }
         let open = Open(context);
         // SAFETY: the pointer and the length are those of one array, the socket is open.
         let sent = unsafe { ffi::shim_socket_send(open.0.sock.fd, packet.as_ptr().cast(), packet.len()) };
         self.open = Some(open);
         self.since = clock::uptime();
-        sent == PACKET_LEN as c_int
+        if sent == PACKET_LEN as c_int { Event::TimeSent } else { Event::TimeUnreachable }
     }
 
     /// The socket to wait for; negative where there is none.

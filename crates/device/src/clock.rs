@@ -7,6 +7,8 @@
 //! - The first time, and every later step, needs two answers that agree, of two servers where two are configured; of one
 //!   alone only once every other has been silent [`SILENT_AFTER`] times in a row. A single configured server sets the
 //!   first time alone.
+//! - A device that has no time takes two answers that differ by less than [`START_AGREE_MS`] as one between them, with an error
+//!   that covers both.
 //! - Differences up to [`STEP_MS`] are slewed, so that time does not jump; larger ones are steps, counted and noted.
 //! - Never before the floor, the newest of build time and last confirmed time; never [`SERVICE_YEARS`] after the build.
 //! - A time is confirmed by a verified TLS connection that began after it was set. From then on the clock may move by
@@ -17,6 +19,7 @@
 //!   (or the only one) agreed on an earlier time, which is still not before the build.
 
 mod estimate;
+mod silence;
 pub mod sntp;
 mod weigh;
 
@@ -26,6 +29,8 @@ pub use estimate::{DRIFT_DIVISOR, SLEW_DIVISOR};
 use heapless::Vec;
 use protocol::config::TIME_SERVERS_MAX;
 use protocol::{ClockQuality, EpochMillis};
+use silence::Silence;
+pub use silence::{Disagreement, Outcome, REPORT_MAX_MS, REPORT_MIN_MS, TimeTrouble, Trouble};
 pub use sntp::TimeError;
 use weigh::{Anchor, Below, Candidate};
 
@@ -45,6 +50,9 @@ pub const STEP_MS: u64 = 125;
 pub const JUMP_MAX_MS: u64 = 1_000_000;
 /// Two answers agree where they differ by less than their error bounds and this, in milliseconds.
 pub const AGREE_MS: u64 = 500;
+/// The same for a clock that has no time yet, in milliseconds: seconds are little where certificates need days, and the clock's
+/// error says so.
+pub const START_AGREE_MS: u64 = 5_000;
 /// How long the first of two answers is kept for the second, in milliseconds.
 pub const CANDIDATE_MS: u64 = 600_000;
 /// Largest error of a clock that may check certificates, in milliseconds: a day (threat model, asset 5).
@@ -87,6 +95,8 @@ struct Pending {
     server: usize,
     nonce: [u8; 8],
     sent: Uptime,
+    /// Why something that came meanwhile was no answer.
+    stray: Option<TimeError>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +105,8 @@ struct Server {
     interval_ms: u64,
     /// Failures in a row.
     failures: u8,
+    /// What became of the last request.
+    outcome: Outcome,
 }
 
 /// The device's clock.
@@ -115,6 +127,10 @@ pub struct Clock {
     heard: Uptime,
     heard_from: Option<usize>,
     candidate: Option<Candidate>,
+    /// How far the two servers were apart that have set the clock, in milliseconds.
+    apart_ms: u64,
+    disagreement: Option<Disagreement>,
+    silence: Silence,
     anchor: Option<Anchor>,
     misfits: u8,
     stepped_since_attempt: bool,
@@ -142,6 +158,9 @@ impl Clock {
             heard: Uptime(0),
             heard_from: None,
             candidate: None,
+            apart_ms: 0,
+            disagreement: None,
+            silence: Silence::default(),
             anchor: None,
             misfits: 0,
             stepped_since_attempt: false,
@@ -160,6 +179,7 @@ impl Clock {
         self.wake = now;
         // Each speaks of a server by its place in the former list.
         (self.pending, self.candidate, self.below) = (None, None, None);
+        (self.disagreement, self.apart_ms, self.silence) = (None, 0, Silence::default());
     }
 
     /// Which server has given the last answer that counts.
@@ -273,7 +293,7 @@ impl Clock {
             return None;
         };
         self.turn = (server + 1) % count;
-        self.pending = Some(Pending { server, nonce, sent: now });
+        self.pending = Some(Pending { server, nonce, sent: now, stray: None });
         Some(Query { server, packet: sntp::request(nonce) })
     }
 
@@ -297,23 +317,34 @@ impl Clock {
         if let Some(pending) = self.pending
             && now.since(pending.sent) >= ANSWER_TIMEOUT_MS
         {
-            self.server_failed(now, pending.server);
+            let outcome = pending.stray.map_or(Outcome::NoAnswer, Outcome::Stray);
+            self.server_failed(now, pending.server, outcome);
         }
     }
 
     /// The request could not be sent, or the network says that nobody will answer.
     pub fn unreachable(&mut self, now: Uptime) {
+        self.not_asked(now, Outcome::Unreachable);
+    }
+
+    /// The server's name has no address.
+    pub fn unknown(&mut self, now: Uptime) {
+        self.not_asked(now, Outcome::UnknownName);
+    }
+
+    fn not_asked(&mut self, now: Uptime, outcome: Outcome) {
         if let Some(pending) = self.pending {
-            self.server_failed(now, pending.server);
+            self.server_failed(now, pending.server, outcome);
         }
     }
 
-    fn server_failed(&mut self, now: Uptime, server: usize) {
+    fn server_failed(&mut self, now: Uptime, server: usize, outcome: Outcome) {
         self.pending = None;
         self.wake = now;
         if let Some(server) = self.servers.get_mut(server) {
             server.failures = server.failures.saturating_add(1);
         }
+        self.has_become(server, outcome);
         self.ask_less(now, server);
     }
 
@@ -341,12 +372,20 @@ impl Clock {
     }
 
     fn judge(&mut self, now: Uptime, datagram: &[u8]) -> Result<Option<TimeSet>, TimeError> {
-        let pending = self.pending.ok_or(TimeError::Unasked)?;
+        let pending = self.pending.as_mut().ok_or(TimeError::Unasked)?;
         let answer = match sntp::check(datagram, pending.nonce) {
+            Ok(answer) => Ok(answer),
+            Err(error @ (TimeError::Length | TimeError::Originate)) => {
+                pending.stray = Some(error);
+                return Err(error);
+            }
+            Err(error) => Err(error),
+        };
+        let pending = *pending;
+        let answer = match answer {
             Ok(answer) => answer,
-            Err(error @ (TimeError::Length | TimeError::Originate)) => return Err(error),
             Err(error) => {
-                self.server_failed(now, pending.server);
+                self.server_failed(now, pending.server, Outcome::Refused(error));
                 match error {
                     TimeError::KissRate => self.leave_alone(pending.server, now.after(RATE_HOLDOFF_MS)),
                     TimeError::KissDeny => self.leave_alone(pending.server, now.after(DENY_HOLDOFF_MS)),
@@ -368,6 +407,10 @@ impl Clock {
                 }
                 let heard = matches!(verdict, Ok(Some(_))) && self.sought == 0;
                 self.wake = if heard { now.after(POLL_MS) } else { now };
+                self.has_become(pending.server, Outcome::Answered);
+                if heard {
+                    self.is_heard();
+                }
                 if let Some(server) = self.servers.get_mut(pending.server) {
                     if matches!(verdict, Ok(Some(_))) {
                         server.interval_ms = MIN_INTERVAL_MS;
@@ -379,16 +422,22 @@ impl Clock {
             Err(TimeError::Disagree) => {
                 self.pending = None;
                 self.wake = now;
+                self.has_become(pending.server, Outcome::Refused(TimeError::Disagree));
                 self.ask_less(now, pending.server);
             }
-            Err(_) => self.server_failed(now, pending.server),
+            Err(error) => self.server_failed(now, pending.server, Outcome::Refused(error)),
         }
         verdict
     }
 }
 
 fn fresh(servers: usize) -> Vec<Server, TIME_SERVERS_MAX> {
-    let fresh = Server { not_before: Uptime(0), interval_ms: MIN_INTERVAL_MS, failures: 0 };
+    let fresh = Server {
+        not_before: Uptime(0),
+        interval_ms: MIN_INTERVAL_MS,
+        failures: 0,
+        outcome: Outcome::NotAsked,
+    };
     core::iter::repeat_n(fresh, servers.min(TIME_SERVERS_MAX)).collect()
 }
 

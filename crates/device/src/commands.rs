@@ -42,6 +42,8 @@ pub(crate) struct Around {
     pub on_trial: bool,
     /// There is a log to send.
     pub has_log: bool,
+    /// A new identity is sure to be made, or is being made.
+    pub rotating: bool,
 }
 
 /// What a command that is proven and for this device comes to.
@@ -139,7 +141,7 @@ impl Commands {
         store: &mut impl KeyValue,
     ) -> Result<Verdict, Refusal> {
         if self.record.is_none() {
-            self.open(false, store);
+            self.open(around.rotating, store);
         }
         let Some(record) = &self.record else { return Err(Refusal::Storage) };
         let audience = AudienceKind::from(&command.audience);
@@ -217,6 +219,11 @@ impl Commands {
     /// True where the time has come to restart.
     pub(crate) fn restarts(&self, now: Uptime) -> bool {
         matches!(self.stage, Stage::Rebooting { until } if now >= until)
+    }
+
+    /// False while the record does not say yet that the last command is done: what would undo the proof of that waits.
+    pub(crate) const fn is_recorded(&self) -> bool {
+        !matches!(self.stage, Stage::Unstored { .. })
     }
 
     /// True where [`Self::done`] is to be called once more.
@@ -310,4 +317,98 @@ impl Commands {
 
 fn answer(last: &Last) -> CommandAnswer {
     CommandAnswer::new(Some(last.audience), last.number, Some(ActionName::from(&last.action)), last.outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::Key;
+    use protocol::document::Audience;
+
+    /// One value, on a medium that fails for so many reads and for so many writes.
+    #[derive(Default)]
+    struct Store {
+        value: Option<Vec<u8, 256>>,
+        fails: (u32, u32),
+    }
+
+    fn fails(left: &mut u32) -> Result<(), StorageError> {
+        if *left == 0 {
+            return Ok(());
+        }
+        *left -= 1;
+        Err(StorageError::Medium)
+    }
+
+    impl KeyValue for Store {
+        fn read<'b>(&mut self, _: Key, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
+            fails(&mut self.fails.0)?;
+            let Some(value) = &self.value else { return Ok(None) };
+            buffer[..value.len()].copy_from_slice(value);
+            Ok(Some(&buffer[..value.len()]))
+        }
+
+        fn write(&mut self, _: Key, value: &[u8]) -> Result<(), StorageError> {
+            fails(&mut self.fails.1)?;
+            self.value = Some(Vec::from_slice(value).unwrap());
+            Ok(())
+        }
+
+        fn remove(&mut self, _: Key) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_rotation_that_goes_on_after_a_restart_is_not_called_interrupted() {
+        let rotate =
+            Command { audience: Audience::All, number: 1, expires_s: u64::MAX, action: Action::Rotate };
+        let around = |rotating| Around {
+            now: Uptime(0),
+            time: Some(EpochMillis(0)),
+            on_trial: false,
+            has_log: false,
+            rotating,
+        };
+        // The store is readable at the start, or only when the command comes again.
+        for (unreadable, rotating, outcome) in [
+            (0, true, Outcome::Done),
+            (1, true, Outcome::Done),
+            (0, false, Outcome::Interrupted),
+            (1, false, Outcome::Interrupted),
+        ] {
+            let mut store = Store::default();
+            let mut commands = Commands::load(false, &mut store);
+            let verdict = commands.judge(&rotate, [1; 32], KeyId([2; 32]), &around(false), &mut store);
+            assert_eq!(verdict, Ok(Verdict::Begin(false)));
+            store.fails.0 = unreadable;
+            let mut commands = Commands::load(rotating, &mut store);
+            let again = commands.judge(&rotate, [1; 32], KeyId([2; 32]), &around(rotating), &mut store);
+            assert_eq!(again, Ok(Verdict::Known));
+            let said = commands.poll_answer(Uptime(0)).map(|answer| answer.outcome);
+            assert_eq!(said, Some(outcome), "{unreadable} {rotating}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_rotation_wait_for_the_record_that_says_it_is_done() {
+        let mut store = Store::default();
+        let mut commands = Commands::load(false, &mut store);
+        let rotate =
+            Command { audience: Audience::All, number: 1, expires_s: u64::MAX, action: Action::Rotate };
+        let around = Around {
+            now: Uptime(0),
+            time: Some(EpochMillis(0)),
+            on_trial: false,
+            has_log: false,
+            rotating: false,
+        };
+        let verdict = commands.judge(&rotate, [1; 32], KeyId([2; 32]), &around, &mut store);
+        assert_eq!(verdict, Ok(Verdict::Begin(false)));
+        store.fails.1 = 1;
+        assert_eq!(commands.done(Uptime(0), &mut store), None);
+        assert!(!commands.is_recorded());
+        assert_eq!(commands.done(Uptime(STORE_RETRY_MS), &mut store), Some((1, Action::Rotate)));
+        assert!(commands.is_recorded());
+    }
 }

@@ -11,7 +11,7 @@ mod trust;
 
 use crate::audit::RingError;
 use crate::backlog::Backlog;
-use crate::clock::{self, Clock, TimeError};
+use crate::clock::{self, Clock, TimeError, TimeTrouble, Trouble};
 use crate::commands::Commands;
 use crate::config;
 use crate::identity::{Identity, record};
@@ -28,11 +28,11 @@ use firmware::Vitals;
 use heapless::Deque;
 use kept::{count_boot, read_ends, read_number};
 use log::Log;
-use protocol::config::CONFIGURATION_BYTES_MAX;
+use protocol::config::{CONFIGURATION_BYTES_MAX, LogLevel};
 use protocol::hello::PreviousBoots;
 use protocol::limits::LONGEST_FROM_DEVICE;
 use protocol::topic::{subscriptions, topic};
-use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, KeyId, State};
+use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, KeyId, State, audit};
 use trust::Token;
 
 /// How often the state is reported while connected, in milliseconds.
@@ -90,6 +90,10 @@ pub struct Device<P, R = Ring> {
     state_due: Uptime,
     time_stored: Option<Uptime>,
     time_set: bool,
+    /// The reason for which a configuration was refused is to be written to the log.
+    reason_due: bool,
+    /// What is to be said of the time servers.
+    time_trouble: Option<Trouble>,
     started: Uptime,
     lost_noted: bool,
     refused: u32,
@@ -195,6 +199,8 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             state_due: now,
             time_stored: None,
             time_set: false,
+            reason_due: false,
+            time_trouble: None,
             started: now,
             lost_noted: false,
             refused: 0,
@@ -293,6 +299,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             Event::TimeAnswer(datagram) => self.time_answer(now, datagram),
             Event::TimeSent => self.clock.sent(now),
             Event::TimeUnreachable => self.clock.unreachable(now),
+            Event::TimeServerUnknown => self.clock.unknown(now),
             Event::Connected { handshake_ms } => self.connected(now, handshake_ms),
             Event::Disconnected(failure) => self.disconnected(now, failure),
             Event::Subscribed { granted } => {
@@ -360,6 +367,16 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         {
             let server = self.configuration.time_servers.get(query.server)?;
             return Some(Command::QueryTime { server, packet: query.packet });
+        }
+        let warns = self.configuration.log_level.covers(LogLevel::Warning);
+        if core::mem::take(&mut self.reason_due) && warns && self.settings.last().is_some() {
+            return self.settings.last().map(|refused| Command::LogReason(&refused.text));
+        }
+        let silence = self.clock.poll_silence(now).map(Trouble::Silence);
+        if let Some(what) = self.time_trouble.take().or(silence)
+            && warns
+        {
+            return Some(Command::LogTime(TimeTrouble { servers: &self.configuration.time_servers, what }));
         }
         self.telemetry.poll_report(now);
         if self.telemetry.poll_sample(now) {
@@ -469,6 +486,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     }
 
     fn time_answer(&mut self, now: Uptime, datagram: &[u8]) {
+        let asked = self.clock.asked();
         match self.clock.answer(now, datagram) {
             Ok(Some(set)) => {
                 self.settings_time_answered();
@@ -477,7 +495,12 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             }
             // Anybody can send what answers no request: it is counted, and does not fill the log.
             Ok(None) | Err(TimeError::Unasked | TimeError::Originate | TimeError::Length) => {}
-            Err(error) => self.note(Note::TimeRefused(error)),
+            Err(error) => {
+                self.log_event(&audit::Event::TimeRefused);
+                let refused = asked.map(|server| Trouble::Refused(server, error));
+                let disagreement = self.clock.disagreement().filter(|_| error == TimeError::Disagree);
+                self.time_trouble = disagreement.map(Trouble::Disagree).or(refused);
+            }
         }
     }
 

@@ -70,6 +70,8 @@ pub(crate) enum Effect {
     Authority(Power, KeyId),
     /// The device's life is to end: [`Identity::retire`].
     Retire(End),
+    /// It is what was taken before, and comes again: nothing.
+    Known,
 }
 
 /// Identity and trust.

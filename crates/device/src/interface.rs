@@ -1,5 +1,6 @@
 //! What a port and the device say to each other: events in, commands out. Owns the words, decides nothing.
 
+use crate::clock::TimeTrouble;
 use crate::clock::sntp::PACKET_LEN;
 use crate::config::LoadError;
 use crate::identity::Credentials;
@@ -112,6 +113,8 @@ pub enum Event<'a> {
     TimeSent,
     /// The latest request for time could not be sent or will not be answered. Not to be sent for an earlier one.
     TimeUnreachable,
+    /// The same where the server's name has no address.
+    TimeServerUnknown,
     /// CONNACK with return code 0 has come.
     Connected {
         /// From the first packet to CONNACK, in milliseconds.
@@ -199,6 +202,10 @@ pub enum Command<'a> {
     Sample,
     /// Write this to the log.
     Log(Note),
+    /// Write this to the log as well, as a warning: what is wrong with the time servers.
+    LogTime(TimeTrouble<'a>),
+    /// Write this to the log as well, as a warning: why the configuration of the note before was refused.
+    LogReason(&'a str),
     /// Everything is kept: the port may stop or restart.
     Stopped,
     /// Everything is kept, and the port is to restart: the bootloader has something to do.

@@ -1,7 +1,7 @@
 //! What happened, for a port's log and (later) for the security log. Owns the words, keeps nothing.
 
 use crate::audit::RingError;
-use crate::clock::{TimeError, TimeSet};
+use crate::clock::TimeSet;
 use crate::identity::IdentityError;
 use crate::interface::End;
 use crate::platform::StorageError;
@@ -18,8 +18,6 @@ use protocol::{Channel, EpochMillis, Failure, KeyId, Layer, Refusal, SensorFault
 pub enum Note {
     /// The clock was set.
     Time(TimeSet),
-    /// An answer of a time server was refused.
-    TimeRefused(TimeError),
     /// The service is reached.
     Connected {
         /// From the first packet to CONNACK, in milliseconds.
@@ -63,9 +61,9 @@ pub enum Note {
     },
     /// A change of the configuration was refused.
     ConfigurationRefused {
-        /// Its layer; `None` where that was not proven.
+        /// Its layer; `None` where that was not proven, or is not named in a proven document that is not valid.
         layer: Option<Layer>,
-        /// Its number; 0 where that was not proven.
+        /// Its number; 0 where that was not proven, or is not named.
         number: u32,
         /// Why.
         why: Refusal,
@@ -201,8 +199,7 @@ impl Note {
             | Self::LogFailed(_)
             | Self::CertificateEnded { .. }
             | Self::ConfigurationDamaged => LogLevel::Error,
-            Self::TimeRefused(_)
-            | Self::Disconnected(_)
+            Self::Disconnected(_)
             | Self::Sensor(_)
             | Self::Overflow
             | Self::Alarm { begins: true, .. }
@@ -255,7 +252,6 @@ impl fmt::Display for Note {
             Self::Time(TimeSet { time, change_ms: Some(change), step: true }) => {
                 write!(f, "clock stepped by {change} ms to {time}")
             }
-            Self::TimeRefused(error) => write!(f, "time refused: {error}"),
             Self::Connected { handshake_ms } => write!(f, "connected to the service in {handshake_ms} ms"),
             Self::Disconnected(failure) => write!(f, "not connected: {failure} ({})", failure.as_str()),
             Self::Sensor(fault) => write!(f, "no measurement: {fault}"),

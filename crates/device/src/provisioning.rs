@@ -39,6 +39,10 @@ pub type Document = [u8; PROVISION_DOCUMENT_BYTES_MAX];
 /// The slot that the factory's identity is made in.
 const SLOT: KeySlot = KeySlot::ALL[0];
 
+/// How often keys are made or taken in from one start to the next: whoever has the line cannot wear out the vault's flash without a
+/// power cycle for each of these. A factory needs one.
+pub const KEYS_PER_START: u8 = 32;
+
 /// What a device says of itself on its factory's line.
 #[derive(Clone, Debug)]
 pub struct About {
@@ -90,6 +94,10 @@ pub struct Factory<P, D> {
     parts: Parts<D>,
     begun: Option<Begun>,
     done: Option<KeyId>,
+    /// The keys in the slot were made since the start, by this device.
+    made: bool,
+    /// How often keys may still be made or taken in.
+    left: u8,
 }
 
 impl<P, D> fmt::Debug for Factory<P, D> {
@@ -104,7 +112,8 @@ impl<P, D> fmt::Debug for Factory<P, D> {
 impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
     /// A blank device: to be made where [`standing`] says so.
     pub fn new(platform: P, about: About, document: D) -> Self {
-        Self { platform, about, parts: Parts::new(document), begun: None, done: None }
+        let parts = Parts::new(document);
+        Self { platform, about, parts, begun: None, done: None, made: false, left: KEYS_PER_START }
     }
 
     /// Answers a message of the factory: writes the answer into `out` and gives its length in bytes.
@@ -157,11 +166,31 @@ impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
         self.parts.clear();
         let mut nonce = [0; NONCE_BYTES];
         self.platform.fill(&mut nonce).map_err(|_| Fault::Entropy)?;
-        self.platform.wipe(SLOT).map_err(vault_fault)?;
-        self.platform.generate(SLOT, KeyUse::Identity).map_err(vault_fault)?;
-        self.platform.generate(SLOT, KeyUse::Tls).map_err(vault_fault)?;
+        if !(self.made && self.has_keys()?) {
+            self.spend()?;
+            self.made = false;
+            self.platform.wipe(SLOT).map_err(vault_fault)?;
+            self.platform.generate(SLOT, KeyUse::Identity).map_err(vault_fault)?;
+            self.platform.generate(SLOT, KeyUse::Tls).map_err(vault_fault)?;
+            self.made = true;
+        }
         self.begun = Some(Begun { id: id.clone(), nonce });
         self.requests(csrs)
+    }
+
+    fn has_keys(&mut self) -> Result<bool, Fault> {
+        for usage in [KeyUse::Identity, KeyUse::Tls] {
+            if self.platform.public_key(SLOT, usage).map_err(vault_fault)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Keys are about to be written.
+    fn spend(&mut self) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(1).ok_or(Fault::Vault)?;
+        Ok(())
     }
 
     fn inject<'c>(
@@ -177,6 +206,8 @@ impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
             return Err(Fault::Order);
         }
         let scalar = scalar.try_into().map_err(|_| Fault::Message)?;
+        self.spend()?;
+        self.made = false;
         self.platform.import(SLOT, key, scalar).map_err(vault_fault)?;
         self.requests(csrs)
     }

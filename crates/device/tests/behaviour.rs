@@ -73,6 +73,8 @@ impl Bench {
                     (format!("publish {token} {:?}", Topic::decode(&topic).unwrap().channel), None)
                 }
                 Some(Command::Log(note)) => (note.to_string(), None),
+                Some(Command::LogTime(trouble)) => (trouble.to_string(), None),
+                Some(Command::LogReason(reason)) => (reason.to_owned(), None),
                 Some(Command::Connect { host, port, client_id, .. }) => {
                     (format!("connect {host}:{port} as {client_id}"), None)
                 }

@@ -5,7 +5,7 @@ mod document;
 mod world;
 
 use device::provisioning::{
-    About, AdoptError, Development, Document, Factory, Locked, Standing, adopt, standing,
+    About, AdoptError, Development, Document, Factory, KEYS_PER_START, Locked, Standing, adopt, standing,
 };
 use device::{Device, Key, KeySlot, RootsPlace, StartError, Uptime};
 use protocol::config::Authentication;
@@ -241,7 +241,7 @@ fn a_document_that_is_too_long_is_refused_when_it_is() {
 }
 
 #[test]
-fn beginning_again_makes_new_keys_and_a_new_number() {
+fn beginning_again_keeps_the_keys_of_this_start_and_makes_a_new_number() {
     let (platform, mut line) = blank();
     let service = Service::new();
     let old = requested(&mut line, |requests| good(&service, requests));
@@ -251,12 +251,41 @@ fn beginning_again_makes_new_keys_and_a_new_number() {
         other => panic!("{other:?}"),
     });
     let second = platform.keys.borrow().clone();
-    assert_eq!((first.len(), second.len()), (2, 2));
-    assert!(first.values().all(|key| second.values().all(|other| other != key)), "the old keys are gone");
+    assert_eq!((first.len(), &second), (2, &first));
     assert!(fresh != [0; 16]);
     assert_eq!(deliver(&mut line, &old), Err(Fault::Document(Refusal::Replayed)));
     let new = requested(&mut line, |requests| good(&service, requests));
     assert_eq!(deliver(&mut line, &new), Ok(()));
+}
+
+#[test]
+fn beginning_without_end_writes_one_pair_of_keys_for_each_start() {
+    let (platform, mut line) = blank();
+    for round in 0..1_000 {
+        assert_eq!(fault(&mut line, &begin(["dev-1", "dev-2"][round % 2])), None);
+    }
+    assert_eq!(platform.imports.get(), 2, "a key for each use");
+    // The next start wipes what was left, and makes its own.
+    assert_eq!(standing(&mut platform.clone()), Ok(Standing::Blank));
+    let mut line = Factory::new(platform.clone(), about(), room());
+    for _ in 0..1_000 {
+        assert_eq!(fault(&mut line, &begin(ID)), None);
+    }
+    assert_eq!(platform.imports.get(), 4);
+    // Keys from outside, where they are taken at all, are bounded as well; and are never mistaken for the device's own.
+    let mut line = Factory::new(platform.clone(), About { injection: true, ..about() }, room());
+    let inject = ToDevice::Inject { key: KeyUse::Identity, scalar: &[8; 32] };
+    assert_eq!(fault(&mut line, &begin(ID)), None);
+    assert_eq!(fault(&mut line, &inject), None);
+    let outside = platform.keys.borrow().clone();
+    assert_eq!(fault(&mut line, &begin(ID)), None);
+    assert!(outside.values().all(|key| platform.keys.borrow().values().all(|other| other != key)));
+    let mut taken = 3;
+    while fault(&mut line, &inject).is_none() {
+        taken += 1;
+    }
+    assert_eq!(taken, KEYS_PER_START);
+    assert_eq!(fault(&mut line, &begin(ID)), Some(Fault::Vault), "before a restart no more");
 }
 
 #[test]

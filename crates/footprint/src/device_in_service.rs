@@ -49,6 +49,7 @@ pub fn run() {
             9 => Event::Reading(Measurement::new(black_box(0), black_box(0), black_box(0))),
             10 => Event::Reading(Err(black_box(SensorFault::NoAnswer))),
             11 => Event::TimeSent,
+            12 => Event::TimeServerUnknown,
             _ => Event::Shutdown,
         };
         device.handle(black_box(Uptime(1)), event);
@@ -58,6 +59,11 @@ pub fn run() {
                 Command::Log(note) => {
                     let mut line = Line::default();
                     let _cut = core::fmt::write(&mut line, format_args!("{note}"));
+                    black_box(line);
+                }
+                Command::LogTime(trouble) => {
+                    let mut line = Line::default();
+                    let _cut = core::fmt::write(&mut line, format_args!("{trouble}"));
                     black_box(line);
                 }
                 Command::Connect { credentials: of, .. } => credentials = Some(*of),

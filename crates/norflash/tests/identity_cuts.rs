@@ -253,7 +253,8 @@ fn lapse(bench: &mut Bench, torn: u64) {
     let platform = bench.open(Content::erased(bench.rewrite), None);
     let (content, _) = bench.carry_out(Process::Provisioning, platform, "from the factory").off();
     until(bench, leaf.until);
-    let now = std::mem::replace(&mut bench.now, bench.now.max(40 * DAY_MS));
+    let late = bench.now.max(40 * DAY_MS);
+    let now = std::mem::replace(&mut bench.now, late);
     bench.cut(Process::Lapse, &content, torn);
     bench.now = now;
 }

@@ -31,6 +31,7 @@ pub use dependencies::{THRESHOLDS, Thresholds};
 pub use error::{ConfigurationError, FIELD_NAME_MAX, FieldFault, FieldName};
 pub use field::{Bound, Field, Text};
 use heapless::Vec;
+pub use reader::Head;
 use reader::{Form, Read};
 pub use schema::*;
 use serde::ser::SerializeStruct;

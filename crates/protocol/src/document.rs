@@ -152,8 +152,8 @@ impl ContentType {
     /// Most bytes of its payload.
     pub const fn payload_bytes_max(self) -> usize {
         match self {
+            // A configuration that is too long for its reader is refused by that, in the words that the tool uses.
             Self::Provision => PROVISION_BYTES_MAX,
-            Self::Configuration => CONFIGURATION_BYTES_MAX,
             Self::Log => LOG_PAYLOAD_BYTES_MAX,
             _ => PAYLOAD_BYTES_MAX,
         }

@@ -60,7 +60,7 @@ pub struct IdentityState {
     pub roots_end_soon: bool,
     /// Lists of roots since start with which the service could not be reached, so that the former one is in force again.
     pub roots_undone: u32,
-    /// Documents that were refused since start, without those below.
+    /// Documents that were refused since start, without those below. What is in force and comes again is neither.
     pub refused: u32,
     /// Documents since start whose number was already used. What is retained comes again with every connection.
     pub replayed: u32,

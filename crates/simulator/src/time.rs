@@ -21,7 +21,9 @@ pub enum Progress {
     Ready,
     /// A datagram has come from the server.
     Datagram(Vec<u8>),
-    /// Its name has no address, or nobody listens there.
+    /// Its name has no address, or the name service does not say so in time.
+    UnknownName,
+    /// Nobody listens there.
     Unreachable,
 }
 
@@ -61,12 +63,11 @@ impl Exchange {
     pub async fn next(&mut self) -> Option<Progress> {
         let progress = match &mut self.state {
             State::LookingUp(task) => match timeout_at(self.until, task).await {
-                Ok(Ok(Ok(addresses))) => {
+                Ok(Ok(Ok(addresses))) if !addresses.is_empty() => {
                     self.addresses = addresses;
                     Some(self.ready_or_unreachable())
                 }
-                Ok(Ok(Err(_)) | Err(_)) => Some(Progress::Unreachable),
-                Err(_late) => None,
+                Ok(Ok(_) | Err(_)) | Err(_) => Some(Progress::UnknownName),
             },
             State::Ready => Some(Progress::Ready),
             State::Asked(socket) => {
@@ -79,7 +80,7 @@ impl Exchange {
             }
             State::Over => None,
         };
-        if matches!(progress, None | Some(Progress::Unreachable)) {
+        if matches!(progress, None | Some(Progress::Unreachable | Progress::UnknownName)) {
             self.state = State::Over;
         }
         progress

@@ -35,6 +35,8 @@ pub enum Fault {
     WrongOriginate,
     /// Stratum 0 with this kiss code: `RATE`, `DENY`, `RSTR` or any other.
     Kiss([u8; 4]),
+    /// This protocol version instead of the request's.
+    Version(u8),
     /// Leap indicator 3: not synchronised.
     Alarm,
     /// Receive and transmit timestamps are zero.
@@ -147,6 +149,7 @@ fn answer(request: &[u8; PACKET_LEN], received: SystemTime, how: &Behaviour) -> 
             packet[1] = 0;
             packet[12..16].copy_from_slice(&code);
         }
+        Some(Fault::Version(version)) => packet[0] = version << 3 | 4,
         Some(Fault::Alarm) => packet[0] |= 3 << 6,
         Some(Fault::ZeroTimestamps) => packet[32..48].fill(0),
         Some(Fault::Silence | Fault::CutTo(_) | Fault::OtherPort) | None => {}

@@ -4,14 +4,15 @@
 mod support;
 
 use device::Note;
-use device::clock::TimeError;
+use device::clock::{TimeError, Trouble};
 use protocol::{Endpoint, EpochMillis};
+use simulator::port::Report;
 use simulator::time::{Exchange, Progress};
 use simulator::time_server::{Behaviour, Fault, TimeServer};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::server::Server;
-use support::{Authority, configuration, honest_time, loopback, port, provisioned, run_until};
+use support::{Authority, configuration, honest_time, loopback, port, provisioned, run_until_reported};
 
 const YEAR_MS: i64 = 365 * 86_400_000;
 
@@ -25,6 +26,15 @@ async fn lying(behaviour: Behaviour) -> TimeServer {
 
 async fn faulty(fault: Fault) -> TimeServer {
     lying(Behaviour { fault: Some(fault), ..Behaviour::default() }).await
+}
+
+/// Why an answer was refused.
+fn refusal(what: &Trouble) -> Option<TimeError> {
+    match what {
+        Trouble::Refused(_, error) => Some(*error),
+        Trouble::Disagree(_) => Some(TimeError::Disagree),
+        Trouble::Silence(_) => None,
+    }
 }
 
 /// What a device wrote down until it was connected, asking these servers in turn.
@@ -44,9 +54,16 @@ async fn connect_with(time_servers: &[SocketAddr]) -> Run {
     let mut machine = provisioned(&authority.credentials("dev-1"), &configuration);
     let (port, reports) = port();
     let (mut refused, mut set) = (Vec::new(), None);
-    let (run, summary) = run_until(port, reports, &mut machine, |note| {
+    let (run, summary) = run_until_reported(port, reports, &mut machine, |report| {
+        let note = match report {
+            Report::Warning { what: Some(what), .. } => {
+                refused.extend(refusal(what));
+                return None;
+            }
+            Report::Note { note, .. } => note,
+            _ => return None,
+        };
         match note {
-            Note::TimeRefused(error) => refused.push(*error),
             Note::Time(time) => set = set.or(Some((time.time, service.connections()))),
             Note::Disconnected(failure) => panic!("{failure}"),
             Note::Connected { .. } => {
@@ -113,6 +130,66 @@ async fn every_kiss_of_death_is_refused_by_its_kind() {
     is_refused(faulty(Fault::Kiss(*b"DENY")).await, TimeError::KissDeny).await;
     is_refused(faulty(Fault::Kiss(*b"RSTR")).await, TimeError::KissDeny).await;
     is_refused(faulty(Fault::Kiss([0; 4])).await, TimeError::KissOther).await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_with_version_3_sets_the_time_and_no_other_version_does() {
+    let old = faulty(Fault::Version(3)).await;
+    let run = connect_with(&[old.address()]).await;
+    assert_eq!((run.refused, run.counted, run.connections_before), (vec![], 0, 0));
+    assert!((run.set.0 as i64 - host_time()).abs() < 60_000, "{}", run.set);
+    is_refused(faulty(Fault::Version(2)).await, TimeError::Version).await;
+    is_refused(faulty(Fault::Version(5)).await, TimeError::Version).await;
+}
+
+#[tokio::test]
+async fn two_servers_that_are_less_than_a_second_apart_let_a_device_start() {
+    let behind = lying(Behaviour { offset_ms: -800, ..Behaviour::default() }).await;
+    let run = connect_with(&[behind.address(), honest_time().await.address()]).await;
+    assert_eq!((run.refused, run.counted, run.connections_before), (vec![], 0, 0));
+    assert!((run.set.0 as i64 - host_time()).abs() < 60_000, "{}", run.set);
+}
+
+/// The first line that a device writes about these servers.
+async fn first_word(time_servers: &[&str]) -> String {
+    let authority = Authority::new("ours");
+    let mut draft = configuration("dev-1", "localhost", 8883, &["127.0.0.1:9".parse().unwrap()]).draft();
+    draft.time_servers.clear();
+    for server in time_servers {
+        draft.time_servers.push(Endpoint::parse(server, 123, "time_servers").unwrap()).unwrap();
+    }
+    let configuration = draft.check().unwrap();
+    let mut machine = provisioned(&authority.credentials("dev-1"), &configuration);
+    let (port, reports) = port();
+    let line = run_until_reported(port, reports, &mut machine, |report| match report {
+        Report::Warning { line, .. } => Some(line.clone()),
+        _ => None,
+    });
+    line.await.0
+}
+
+#[tokio::test]
+async fn what_became_of_each_server_is_said_after_the_first_round() {
+    let (silent, stranger) = (faulty(Fault::Silence).await, faulty(Fault::WrongOriginate).await);
+    let nobody = UdpSocket::bind(loopback()).unwrap().local_addr().unwrap();
+    let [silent, stranger, nobody] =
+        [silent.address(), stranger.address(), nobody].map(|address| address.to_string());
+    let line = first_word(&["name.invalid", &nobody, &silent, &stranger]).await;
+    let expected = format!(
+        "no time server gives a time: name.invalid:123: its name has no address; {nobody}: nobody listens there, or no way \
+         leads there; {silent}: no answer; {stranger}: no answer but a wrong one: the packet answers no request of this device"
+    );
+    assert_eq!(line, expected);
+}
+
+#[tokio::test]
+async fn two_servers_that_are_an_hour_apart_are_named_with_the_difference() {
+    let ahead = lying(Behaviour { offset_ms: 3_600_000, ..Behaviour::default() }).await;
+    let honest = honest_time().await;
+    let [ahead, honest] = [ahead.address(), honest.address()].map(|address| address.to_string());
+    let line = first_word(&[&ahead, &honest]).await;
+    let start = format!("time refused: {ahead} and {honest} do not agree: 3");
+    assert!(line.starts_with(&start) && line.ends_with(" s apart"), "{line}");
 }
 
 #[tokio::test]
@@ -189,7 +266,7 @@ async fn nobody_there_is_told_apart_from_silence() {
         assert_eq!(exchange.next().await, None);
     }
     let nowhere = Endpoint::parse("no-such-host.invalid", 123, "time_servers").unwrap();
-    assert_eq!(Exchange::start(&nowhere, [0x23; 48]).next().await, Some(Progress::Unreachable));
+    assert_eq!(Exchange::start(&nowhere, [0x23; 48]).next().await, Some(Progress::UnknownName));
 }
 
 #[tokio::test]
@@ -205,12 +282,13 @@ async fn a_device_that_hears_only_lies_does_not_connect() {
     let mut machine = provisioned(&authority.credentials("dev-1"), &configuration);
     let (port, reports) = port();
     let mut refused = Vec::new();
-    let both = run_until(port, reports, &mut machine, |note| match note {
-        Note::TimeRefused(error) => {
-            refused.push(*error);
+    let both = run_until_reported(port, reports, &mut machine, |report| match report {
+        Report::Warning { what: Some(what), .. } => {
+            refused.extend(refusal(what));
             (refused.len() == 2).then(|| std::mem::take(&mut refused))
         }
-        other => panic!("{other}"),
+        Report::Note { note, .. } => panic!("{note}"),
+        _ => None,
     });
     assert_eq!(both.await.0, [TimeError::BeforeFloor, TimeError::Alarm]);
     assert_eq!(service.connections(), 0);

@@ -22,7 +22,7 @@ pub enum TimeError {
     Length,
     /// No answer of a server (mode 4).
     Mode,
-    /// Another protocol version than asked.
+    /// A protocol version that is neither 3 nor 4.
     Version,
     /// The originate timestamp is not what was sent: not an answer to this request.
     Originate,
@@ -61,7 +61,7 @@ impl fmt::Display for TimeError {
         f.write_str(match self {
             Self::Length => "the answer is too short",
             Self::Mode => "the packet is no server's answer",
-            Self::Version => "the answer has another protocol version",
+            Self::Version => "the answer has a protocol version that is neither 3 nor 4",
             Self::Originate => "the packet answers no request of this device",
             Self::Alarm => "the server's clock is not synchronised",
             Self::Stratum => "the server's stratum is reserved",
@@ -125,7 +125,8 @@ fn short_ms(value: u32) -> u32 {
 }
 
 /// Checks an answer to the request with `nonce`. The originate timestamp is looked at first: only who answers this very
-/// request may say anything at all, a kiss-o'-death included.
+/// request may say anything at all, a kiss-o'-death included. Large public servers answer with version 3, whose packet is the
+/// same (RFC 5905, section 7.3): the originate timestamp proves the rest.
 pub fn check(datagram: &[u8], nonce: [u8; 8]) -> Result<Answer, TimeError> {
     let packet: &[u8; PACKET_LEN] = datagram.first_chunk().ok_or(TimeError::Length)?;
     if packet[24..32] != nonce {
@@ -134,7 +135,7 @@ pub fn check(datagram: &[u8], nonce: [u8; 8]) -> Result<Answer, TimeError> {
     if packet[0] & 7 != 4 {
         return Err(TimeError::Mode);
     }
-    if (packet[0] >> 3) & 7 != 4 {
+    if !matches!((packet[0] >> 3) & 7, 3 | 4) {
         return Err(TimeError::Version);
     }
     match packet[1] {

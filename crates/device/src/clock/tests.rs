@@ -103,7 +103,7 @@ fn every_field_of_an_answer_is_checked_and_refused_by_name() {
         (|p| p[24..32].fill(0), TimeError::Originate),
         (|p| p[0] = (4 << 3) | 3, TimeError::Mode),
         (|p| p[0] = (4 << 3) | 5, TimeError::Mode),
-        (|p| p[0] = (3 << 3) | 4, TimeError::Version),
+        (|p| p[0] = (2 << 3) | 4, TimeError::Version),
         (|p| p[0] |= 3 << 6, TimeError::Alarm),
         (|p| p[1] = 0, TimeError::KissOther),
         (|p| (p[1] = 0, p[12..16].copy_from_slice(b"RATE")).1, TimeError::KissRate),
@@ -396,11 +396,137 @@ fn an_old_first_answer_is_no_opinion_any_more() {
 }
 
 #[test]
+fn versions_3_and_4_are_taken_and_every_other_is_refused_by_name() {
+    for version in 0..8 {
+        let result = Bench::new(1).exchange(|request, time| {
+            let mut packet = honest(request, time);
+            packet[0] = version << 3 | 4;
+            packet
+        });
+        match version {
+            3 | 4 => assert!(result.unwrap().is_some(), "{version}"),
+            _ => assert_eq!(result, Err(TimeError::Version), "{version}"),
+        }
+    }
+}
+
+#[test]
 fn answers_agree_within_their_errors_and_half_a_second_and_no_more() {
     for (apart, agree) in [(500, true), (525, true), (531, false), (5_000, false)] {
+        let mut bench = Bench::synchronised(2);
+        bench.now = bench.now.after(POLL_MS);
+        assert_eq!(bench.exchange_with(9_000), Ok(None));
+        assert_eq!(bench.exchange_with(9_000 + apart).is_ok(), agree, "{apart} ms");
+    }
+}
+
+#[test]
+fn a_starting_device_takes_two_servers_that_differ_by_seconds_as_one_with_that_error() {
+    for (apart, agree) in
+        [(0, true), (800, true), (-800, true), (5_000, true), (5_031, false), (3_600_000, false)]
+    {
         let mut bench = Bench::new(2);
         assert_eq!(bench.exchange_with(0), Ok(None));
-        assert_eq!(bench.exchange_with(apart).is_ok(), agree, "{apart} ms");
+        let set = bench.exchange_with(apart);
+        if !agree {
+            assert_eq!(set, Err(TimeError::Disagree), "{apart} ms");
+            let told = bench.clock.disagreement().expect("who they are");
+            assert_eq!(told.servers, [0, 1]);
+            assert!(told.apart_ms.abs_diff(apart.unsigned_abs()) < 20, "{told:?}");
+            continue;
+        }
+        // Whichever of the two is right, the clock is no further from it than it says.
+        let (off, stated) = (bench.error_ms(), bench.clock.error_ms(bench.now).unwrap());
+        assert!(off.unsigned_abs() <= stated && (off - apart).unsigned_abs() <= stated, "{off} {stated}");
+        assert!(stated.abs_diff(apart.unsigned_abs() / 2) < 40, "{apart} ms apart, {stated} ms stated");
+        assert!(bench.clock.is_plausible(bench.now));
+        assert_eq!(set.unwrap().unwrap().time, bench.clock.time(bench.now).unwrap());
+    }
+}
+
+#[test]
+fn servers_that_go_on_to_differ_keep_a_clock_that_neither_steps_nor_complains() {
+    let mut bench = Bench::new(2);
+    let mut counted = 0;
+    while bench.now.0 < 10 * 86_400_000 {
+        let query = bench.ask();
+        let lie = if query.server == 0 { 0 } else { 800 };
+        let answer = honest(&query.packet, bench.true_time().offset(lie));
+        bench.now = bench.now.after(10);
+        counted += u32::from(bench.clock.answer(bench.now, &answer).unwrap().is_some());
+    }
+    assert!(counted > 100, "{counted}");
+    assert_eq!((bench.clock.steps(), bench.clock.refused()), (0, 0));
+    assert_eq!(bench.clock.quality(bench.now), ClockQuality::Synchronised);
+    let stated = bench.clock.error_ms(bench.now).unwrap();
+    assert!(stated < 1_000 && bench.error_ms().unsigned_abs() <= stated, "{stated}");
+    // One of them alone that begins to lie by more is refused all the same.
+    let mut refused = 0;
+    for _ in 0..20 {
+        let query = bench.ask();
+        let lie = if query.server == 0 { 0 } else { 60_000 };
+        let answer = honest(&query.packet, bench.true_time().offset(lie));
+        refused += u32::from(bench.clock.answer(bench.now, &answer).is_err());
+    }
+    assert!(refused > 0 && bench.error_ms().abs() < 1_000);
+}
+
+/// What is said of servers that never answer, within so many days: when, and of whom.
+fn silences(bench: &mut Bench, days: u64) -> std::vec::Vec<(u64, std::vec::Vec<Outcome>)> {
+    let mut said = std::vec::Vec::new();
+    while bench.now.0 < days * 86_400_000 {
+        let server = bench.ask().server;
+        match server {
+            0 => bench.now = bench.now.after(ANSWER_TIMEOUT_MS),
+            1 => bench.clock.unknown(bench.now),
+            2 => bench.clock.unreachable(bench.now),
+            _ => {
+                let mut forged = honest(&request(NONCE), bench.true_time());
+                forged[24] ^= 1;
+                assert_eq!(bench.clock.answer(bench.now, &forged), Err(TimeError::Originate));
+                bench.now = bench.now.after(ANSWER_TIMEOUT_MS);
+            }
+        }
+        bench.clock.postpone(bench.now);
+        if let Some(outcomes) = bench.clock.poll_silence(bench.now) {
+            said.push((bench.now.0, outcomes.to_vec()));
+        }
+        assert_eq!(bench.clock.poll_silence(bench.now), None, "said once");
+    }
+    said
+}
+
+#[test]
+fn silence_is_told_after_the_first_round_and_then_ever_more_rarely() {
+    let mut bench = Bench::new(4);
+    let said = silences(&mut bench, 20);
+    let all =
+        [Outcome::NoAnswer, Outcome::UnknownName, Outcome::Unreachable, Outcome::Stray(TimeError::Originate)];
+    assert!(said[0].0 < 60_000, "{said:?}");
+    assert!(said.iter().all(|(_, outcomes)| *outcomes == all), "{said:?}");
+    let gaps: std::vec::Vec<u64> = said.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(gaps.windows(2).all(|pair| pair[1] + MAX_INTERVAL_MS >= pair[0]), "{gaps:?}");
+    assert!(
+        gaps.iter().all(|gap| (REPORT_MIN_MS..=REPORT_MAX_MS + MAX_INTERVAL_MS).contains(gap)),
+        "{gaps:?}"
+    );
+    assert!((20..40).contains(&said.len()), "{} lines in 20 days", said.len());
+}
+
+#[test]
+fn servers_that_answer_are_not_called_silent_and_a_set_clock_only_in_holdover() {
+    let mut bench = Bench::synchronised(2);
+    assert_eq!(bench.clock.poll_silence(bench.now), None);
+    let said = silences(&mut bench, 1);
+    assert!(said[0].0 > 4 * POLL_MS, "{said:?}");
+    // A refusal says itself what it is.
+    let mut bench = Bench::new(2);
+    for _ in 0..10 {
+        assert_eq!(
+            bench.exchange(|request, _| honest(request, BUILD.offset(-1_000))),
+            Err(TimeError::BeforeFloor)
+        );
+        assert_eq!(bench.clock.poll_silence(bench.now), None);
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::estimate::Estimate;
 use super::{
-    AGREE_MS, ANSWER_TIMEOUT_MS, CANDIDATE_MS, Clock, DRIFT_DIVISOR, FLOOR_PATIENCE_MS, JUMP_MAX_MS, Pending,
-    SILENT_AFTER, STEP_MS, TimeError, TimeSet, sntp,
+    AGREE_MS, ANSWER_TIMEOUT_MS, CANDIDATE_MS, Clock, DRIFT_DIVISOR, Disagreement, FLOOR_PATIENCE_MS,
+    JUMP_MAX_MS, Pending, SILENT_AFTER, START_AGREE_MS, STEP_MS, TimeError, TimeSet, sntp,
 };
 use crate::platform::Uptime;
 use protocol::EpochMillis;
@@ -19,6 +19,14 @@ pub(super) struct Candidate {
     pub(super) offset: i64,
     pub(super) error_ms: u64,
     pub(super) at: Uptime,
+}
+
+/// Two answers as one.
+struct Opinion {
+    offset: i64,
+    error_ms: u64,
+    /// How far the two were apart.
+    apart_ms: u64,
 }
 
 /// Where a verified connection found the clock.
@@ -71,10 +79,14 @@ impl Clock {
             return Err(TimeError::AfterCeiling);
         }
         let Some(estimate) = self.estimate else {
-            if self.servers.len() > 1 && !self.second_opinion(now, pending.server, offset, error_ms)? {
-                return Ok(None);
-            }
-            self.step(now, offset, error_ms);
+            let alone = Some(Opinion { offset, error_ms, apart_ms: 0 });
+            let several = self.servers.len() > 1;
+            let opinion =
+                if several { self.second_opinion(now, pending.server, offset, error_ms)? } else { alone };
+            let Some(opinion) = opinion else { return Ok(None) };
+            self.apart_ms = opinion.apart_ms;
+            self.step(now, opinion.offset, opinion.error_ms);
+            let time = EpochMillis(now.0).offset(opinion.offset);
             return Ok(Some(TimeSet { time, change_ms: None, step: true }));
         };
         let old = estimate.offset_at(now);
@@ -98,35 +110,55 @@ impl Clock {
             self.candidate = None;
             return Ok(Some(TimeSet { time, change_ms: Some(change), step: false }));
         }
-        if !self.second_opinion(now, pending.server, offset, error_ms)? {
+        let Some(opinion) = self.second_opinion(now, pending.server, offset, error_ms)? else {
             return Ok(None);
+        };
+        let change = opinion.offset.saturating_sub(old);
+        let time = EpochMillis(now.0).offset(opinion.offset);
+        // Between two that differ, the clock may be where it should be.
+        let step = change.unsigned_abs() > STEP_MS;
+        if step {
+            self.steps = self.steps.saturating_add(1);
+            self.step(now, opinion.offset, opinion.error_ms);
+        } else {
+            self.set(now, old, change, opinion.error_ms);
         }
-        self.steps = self.steps.saturating_add(1);
-        self.step(now, offset, error_ms);
-        Ok(Some(TimeSet { time, change_ms: Some(change), step: true }))
+        Ok(Some(TimeSet { time, change_ms: Some(change), step }))
     }
 
-    /// True where an earlier answer of another server agrees; keeps this one for the next where there is none.
+    /// This answer and an earlier one of another server as one, where they agree; keeps this one for the next where there is
+    /// none. The error is what lies between them and the larger of their own: it holds where either of the two is right.
     fn second_opinion(
         &mut self,
         now: Uptime,
         server: usize,
         offset: i64,
         error_ms: u64,
-    ) -> Result<bool, TimeError> {
+    ) -> Result<Option<Opinion>, TimeError> {
+        let this = Candidate { server, offset, error_ms, at: now };
         let Some(first) = self.candidate.filter(|first| now.since(first.at) < CANDIDATE_MS) else {
-            self.candidate = Some(Candidate { server, offset, error_ms, at: now });
-            return Ok(false);
+            self.candidate = Some(this);
+            return Ok(None);
         };
-        if first.offset.abs_diff(offset) > first.error_ms + error_ms + AGREE_MS {
-            self.candidate = Some(Candidate { server, offset, error_ms, at: now });
+        let apart_ms = first.offset.abs_diff(offset);
+        // A clock that has no time yet is better off with one that is seconds wrong, and knows it. Servers that differed then
+        // may go on to.
+        let bound = if self.estimate.is_none() { START_AGREE_MS } else { AGREE_MS + self.apart_ms };
+        if apart_ms > first.error_ms + error_ms + bound {
+            self.candidate = Some(this);
+            self.disagreement = Some(Disagreement { servers: [first.server, server], apart_ms });
             return Err(TimeError::Disagree);
         }
         if first.server == server && !self.is_alone(server) {
-            return Ok(false);
+            return Ok(None);
         }
         self.candidate = None;
-        Ok(true)
+        let first_error_ms = first.error_ms + now.since(first.at).div_ceil(DRIFT_DIVISOR);
+        Ok(Some(Opinion {
+            offset: first.offset.midpoint(offset),
+            error_ms: apart_ms.div_ceil(2) + first_error_ms.max(error_ms),
+            apart_ms,
+        }))
     }
 
     /// True where every other server has been silent for a while.

@@ -46,6 +46,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             time: self.clock.time(now).filter(|_| self.clock.is_plausible(now)),
             on_trial: self.update.is_on_trial() || self.settings.is_trying(),
             has_log: self.platform.log_layout().is_some(),
+            rotating: self.identity.is_rotating(),
         };
         let (digest, signer) = (sha256(&[payload]), envelope.signer());
         match self.commands.judge(&command, digest, signer, &around, &mut self.platform) {

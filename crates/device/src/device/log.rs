@@ -60,17 +60,12 @@ impl Log {
 
 /// What is recorded of what is noted; `channel`: the topic of the message that is being read.
 fn event_of(note: &Note, channel: Option<Channel>) -> Option<Event> {
-    // What is retained comes again with every connection, and changes nothing.
-    if matches!(note, Note::DocumentRefused(Refusal::Replayed) | Note::CommandRefused(Refusal::Replayed)) {
-        return None;
-    }
     Some(match *note {
         Note::Time(set) => match (set.change_ms, set.step) {
             (None, _) => Event::ClockSet { by_ms: None },
             (Some(by_ms), true) => Event::ClockSet { by_ms: Some(by_ms) },
             (Some(_), false) => return None,
         },
-        Note::TimeRefused(_) => Event::TimeRefused,
         Note::Disconnected(why) if refuses_a_peer(why) => Event::PeerRefused { why },
         Note::DocumentRefused(why) => Event::DocumentRefused { channel, why },
         Note::Commanded { number, action } => Event::Commanded { number, action },

@@ -44,6 +44,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             Err(why) => {
                 let refused = self.settings.last();
                 let (layer, number) = refused.map_or((None, 0), |refused| (refused.layer, refused.number));
+                self.reason_due = refused.is_some_and(|refused| !refused.text.is_empty());
                 self.note(Note::ConfigurationRefused { layer, number, why });
             }
         }

@@ -70,6 +70,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         let time = self.time(now);
         match self.identity.message(channel, payload, time, &mut self.platform) {
             Ok(Effect::Retire(end)) => self.retire(end),
+            Ok(Effect::Known) => {}
             Ok(effect) => {
                 self.note(Note::DocumentAccepted(channel));
                 self.take_effect(now, effect);
@@ -85,6 +86,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             Effect::Reconnect => self.reconnect(now),
             Effect::Authority(power, key) => self.log_event(&audit::Event::AuthorityReplaced { power, key }),
             Effect::Retire(end) => self.retire(end),
+            Effect::Known => {}
         }
     }
 
@@ -171,7 +173,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// What the identity has to say: how it is, and what it asks for.
     pub(super) fn poll_identity(&mut self, now: Uptime) -> Option<(u16, Channel, usize)> {
-        match self.identity.rotate(now, &mut self.platform) {
+        // A restart before the record says that a command to rotate is done reads it from the rotation that is wanted.
+        let rotated = if self.commands.is_recorded() {
+            self.identity.rotate(now, &mut self.platform)
+        } else {
+            Ok(false)
+        };
+        match rotated {
             Ok(true) => self.note(Note::KeysMade),
             Ok(false) => {}
             Err(error) => self.identity_failed(error),

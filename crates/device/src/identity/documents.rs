@@ -4,7 +4,7 @@
 //! In this order: form, topic, authority, signature, payload, audience, number, content. What fails is refused by name and
 //! counted, and changes nothing.
 
-use super::record::{self, Life, Pending};
+use super::record::{self, Life, Mark, Pending};
 use super::{Effect, Identity, IdentityError};
 use crate::interface::End;
 use crate::platform::{Key, Platform, StorageError, Uptime};
@@ -30,6 +30,7 @@ impl Identity {
     ) -> Result<Effect, Refusal> {
         let done = self.judge(channel, payload, time, platform);
         match done {
+            Ok(Effect::Known) => {}
             Ok(_) => self.said = false,
             Err(refusal) => self.count(refusal),
         }
@@ -38,7 +39,7 @@ impl Identity {
 
     /// A document was refused, here or where else such documents are judged.
     pub(crate) const fn count(&mut self, refusal: Refusal) {
-        // What is retained comes again with every connection: counted apart.
+        // Somebody sends another document with a number that was used: counted apart.
         if matches!(refusal, Refusal::Replayed) {
             self.replayed = self.replayed.saturating_add(1);
         } else {
@@ -54,15 +55,31 @@ impl Identity {
         time: EpochMillis,
         platform: &mut P,
     ) -> Result<Effect, Refusal> {
+        let mark = record::mark(payload);
+        if mark.is_some() && mark == self.known(channel) {
+            return Ok(Effect::Known);
+        }
         let envelope = Envelope::decode(payload)?;
         match (channel, envelope.content_type()) {
-            (Channel::RootsDesired, ContentType::Roots) => self.roots_list(&envelope, time, platform),
-            (Channel::AuthorityDesired, ContentType::AuthorityKey) => self.authority_key(&envelope, platform),
+            (Channel::RootsDesired, ContentType::Roots) => self.roots_list(&envelope, mark, time, platform),
+            (Channel::AuthorityDesired, ContentType::AuthorityKey) => {
+                self.authority_key(&envelope, mark, platform)
+            }
             (Channel::IdentityDesired, ContentType::Certificate) => {
-                self.certificate(&envelope, time, platform)
+                self.certificate(&envelope, mark, time, platform)
             }
             (Channel::Command, ContentType::Retirement) => self.retirement(&envelope),
             _ => Err(Refusal::ContentType),
+        }
+    }
+
+    /// The last document that was taken on this channel: it is retained, and comes again with every connection.
+    const fn known(&self, channel: Channel) -> Option<Mark> {
+        match channel {
+            Channel::RootsDesired => self.record.roots_mark,
+            Channel::AuthorityDesired => self.record.authority_mark,
+            Channel::IdentityDesired => self.record.certificate_mark,
+            _ => None,
         }
     }
 
@@ -122,6 +139,7 @@ impl Identity {
     fn roots_list<P: Platform>(
         &mut self,
         envelope: &Envelope<'_>,
+        mark: Option<Mark>,
         time: EpochMillis,
         platform: &mut P,
     ) -> Result<Effect, Refusal> {
@@ -138,6 +156,7 @@ impl Identity {
         let changed = self.change(platform, |record| {
             record.roots_trial = Some(list.number);
             record.roots_seen = list.number;
+            record.roots_mark = mark;
         });
         changed.map_err(|_| Refusal::Storage)?;
         Ok(Effect::Reconnect)
@@ -146,6 +165,7 @@ impl Identity {
     fn authority_key<P: Platform>(
         &mut self,
         envelope: &Envelope<'_>,
+        mark: Option<Mark>,
         platform: &mut P,
     ) -> Result<Effect, Refusal> {
         let document = self.verify::<AuthorityKey>(envelope)?;
@@ -155,7 +175,7 @@ impl Identity {
             return Err(Refusal::WrongAuthority);
         }
         let mut record = self.record.clone();
-        record.authority_number = document.number;
+        (record.authority_number, record.authority_mark) = (document.number, mark);
         match document.power {
             Power::Firmware => record.firmware = Some(document.key),
             Power::Configuration => record.configuration = Some(document.key),
@@ -169,6 +189,7 @@ impl Identity {
     fn certificate<P: Platform>(
         &mut self,
         envelope: &Envelope<'_>,
+        mark: Option<Mark>,
         time: EpochMillis,
         platform: &mut P,
     ) -> Result<Effect, Refusal> {
@@ -190,7 +211,9 @@ impl Identity {
         record::store_certificates(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)
             .map_err(|_| Refusal::Storage)?;
         let certified = Pending { certificate: Some(document.number), ..pending };
-        let changed = self.change(platform, |record| record.pending = Some(certified));
+        let changed = self.change(platform, |record| {
+            (record.pending, record.certificate_mark) = (Some(certified), mark);
+        });
         changed.map_err(|_| Refusal::Storage)?;
         Ok(Effect::Reconnect)
     }

@@ -10,10 +10,10 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use protocol::document::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, Certificates, End, Power, ROOTS_MAX};
-use protocol::key::{KeyId, PublicKey};
+use protocol::key::{KeyId, PublicKey, sha256};
 use protocol::{DeviceId, Name};
 
-/// Longest record in bytes: three public keys, a key's name, two names and numbers.
+/// Longest record in bytes: three public keys, a key's name, two names, numbers and marks.
 pub const RECORD_BYTES_MAX: usize = 512;
 
 /// Longest stored certificate chain in bytes.
@@ -103,6 +103,24 @@ pub(crate) struct Record {
     /// A rotation was commanded, or has to be repeated, and its keys are not made yet.
     #[n(16)]
     pub rotation_wanted: bool,
+    /// The list of roots with the number [`Self::roots_seen`], as it was sent.
+    #[n(17)]
+    pub roots_mark: Option<Mark>,
+    /// The authority's key with the number [`Self::authority_number`].
+    #[n(18)]
+    pub authority_mark: Option<Mark>,
+    /// The last certificate that was taken.
+    #[n(19)]
+    pub certificate_mark: Option<Mark>,
+}
+
+/// The beginning of the SHA-256 of a document as it was sent. What is retained comes again with every connection: by this it is
+/// known for the same, whoever's signature counts by then.
+pub(crate) type Mark = u64;
+
+/// The mark of a document.
+pub(crate) fn mark(document: &[u8]) -> Option<Mark> {
+    sha256(&[document]).first_chunk().copied().map(u64::from_be_bytes)
 }
 
 impl Record {
@@ -125,6 +143,9 @@ impl Record {
             factory: None,
             authority_number: 0,
             rotation_wanted: false,
+            roots_mark: None,
+            authority_mark: None,
+            certificate_mark: None,
         }
     }
 

@@ -9,7 +9,7 @@ use super::trial::{is_same_service, new_servers, same_reach};
 use super::{REFUSAL_SAY_PERIOD_MS, Settings, record};
 use crate::identity::Identity;
 use crate::platform::{Key, KeyValue, Uptime};
-use protocol::config::{Change, RefusalText, Refused, cut};
+use protocol::config::{Change, Head, RefusalText, Refused, cut};
 use protocol::document::{ContentType, Power};
 use protocol::key::{Digest, sha256};
 use protocol::signed::Envelope;
@@ -124,6 +124,9 @@ impl Settings {
         let digest = sha256(&[payload]);
         suspect.digest = Some(digest);
         let change = Change::decode(payload).map_err(|error| {
+            // It is proven: what it says of itself is what the operator looks for.
+            let head = Head::read(payload);
+            (suspect.layer, suspect.number) = (head.layer, head.number.unwrap_or(0));
             suspect.text = cut(&error);
             Refusal::Configuration
         })?;

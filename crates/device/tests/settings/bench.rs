@@ -71,6 +71,8 @@ pub struct Bench<P: Platform + Slots> {
     alive: u64,
     pub calls: Vec<Call>,
     pub notes: Vec<Note>,
+    /// Why configurations were refused, as it was logged.
+    pub reasons: Vec<String>,
     pub states: Vec<ConfigurationState>,
     pub reports: Vec<State>,
     /// Samples that came, and when they were taken.
@@ -223,6 +225,7 @@ impl<P: Platform + Slots> Bench<P> {
             alive: u64::MAX,
             calls: Vec::new(),
             notes: Vec::new(),
+            reasons: Vec::new(),
             states: Vec::new(),
             reports: Vec::new(),
             samples: Vec::new(),
@@ -427,6 +430,7 @@ impl<P: Platform + Slots> Bench<P> {
                 assert!(!note.to_string().is_empty());
                 self.notes.push(note);
             }
+            Act::Reason(reason) => self.reasons.push(reason),
             Act::Other => {}
         }
     }
@@ -488,6 +492,7 @@ enum Act {
     Disconnect,
     Sample,
     Note(Note),
+    Reason(String),
     Other,
 }
 
@@ -512,6 +517,8 @@ impl From<Command<'_>> for Act {
             Command::Disconnect => Self::Disconnect,
             Command::Sample => Self::Sample,
             Command::Log(note) => Self::Note(note),
+            Command::LogReason(reason) => Self::Reason(reason.to_owned()),
+            Command::LogTime(_) => Self::Other,
             Command::Retired(_)
             | Command::SetClock(_)
             | Command::Stopped

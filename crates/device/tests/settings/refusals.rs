@@ -6,7 +6,7 @@ use crate::world::field::ID;
 use crate::world::service::{key_of, signed_with};
 use device::Note;
 use protocol::config::CONFIGURATION_BYTES_MAX;
-use protocol::document::{Audience, End, Power, Retirement};
+use protocol::document::{Audience, End, PAYLOAD_BYTES_MAX, Power, Retirement};
 use protocol::{DeviceId, Failure, Layer, Refusal};
 
 const GOOD: &str = r#""dead_band_pa":9"#;
@@ -76,6 +76,7 @@ fn every_near_miss_is_refused_by_its_name_and_changes_nothing() {
         identity: bench.device().identity(),
     };
     let long = format!("{payload}{}", " ".repeat(CONFIGURATION_BYTES_MAX));
+    let longest = format!("{payload}{}", " ".repeat(PAYLOAD_BYTES_MAX));
     for (what, document, why) in [
         ("the bare payload", payload.clone().into_bytes(), Refusal::Malformed),
         ("cut", cut.to_vec(), Refusal::Malformed),
@@ -86,10 +87,12 @@ fn every_near_miss_is_refused_by_its_name_and_changes_nothing() {
         ("the anchors' authority", with(Power::Anchors), Refusal::WrongAuthority),
         ("the factory", with(Power::Factory), Refusal::WrongAuthority),
         ("another document", signed_with(&retirement, &key_of(Power::Configuration)), Refusal::ContentType),
-        ("too long", with_payload(&good, &payload, &long), Refusal::TooLong),
+        ("long and altered", with_payload(&good, &payload, &long), Refusal::Signature),
+        ("too long", with_payload(&good, &payload, &longest), Refusal::TooLong),
     ] {
         refused(&mut bench, &document, &unproven(why), what);
     }
+    let long_text = format!("the configuration has {} bytes; at most 1400 are allowed", long.len());
     for (what, payload, text) in [
         ("no JSON", "xxxx".to_owned(), "is no JSON object"),
         ("an unknown field", payload.replace("dead_band_pa", "dead_band_pas"), "dead_band_pas is no field"),
@@ -103,17 +106,29 @@ fn every_near_miss_is_refused_by_its_name_and_changes_nothing() {
         ("twice", payload.replace("\"v\"", "\"dead_band_pa\":9,\"v\""), "dead_band_pa is there twice"),
         ("another version", payload.replace("\"v\":2", "\"v\":3"), "v is 3"),
         ("a field of a later version", payload.replace("\"v\":2", "\"v\":1"), "dead_band_pa is no field"),
-        ("no audience", payload.replace(&format!("\"id\":\"{ID}\","), ""), ""),
+        ("no audience", payload.replace(&format!("\"id\":\"{ID}\","), ""), "id and group are missing"),
+        ("text at the end", format!("{payload}x"), "is no JSON object"),
+        ("a byte order mark", format!("\u{feff}{payload}"), "begins with a byte order mark"),
+        ("blanks", long.clone(), &long_text),
+        (
+            "a name that hides",
+            payload.replace("dead_band_pa", "dead\u{200b}_pa"),
+            "dead<U+200B>_pa is no field",
+        ),
+        (
+            "a name that turns around",
+            payload.replace("dead_band_pa", "\u{202e}_pa"),
+            "<U+202E>_pa is no field",
+        ),
     ] {
-        let expected = Expected { layer: None, number: 0, why: Refusal::Configuration, text };
-        if text.is_empty() {
-            bench.send(Layer::Device, &sealed(&payload));
-            let last = bench.state().last.unwrap();
-            assert_eq!(last.why, Refusal::Configuration, "{what}");
-            assert!(!last.text.is_empty());
-        } else {
-            refused(&mut bench, &sealed(&payload), &expected, what);
-        }
+        // Proven, and not valid: its layer and its number are said as far as it names them.
+        let layer = Some(Layer::Device).filter(|_| payload.contains("\"id\"") && what != "no JSON");
+        let number = if payload.contains("\"number\":11") { 11 } else { 0 };
+        let expected = Expected { layer, number, why: Refusal::Configuration, text };
+        bench.reasons.clear();
+        refused(&mut bench, &sealed(&payload), &expected, what);
+        let said = bench.state().last.expect("the refusal").text;
+        assert_eq!(bench.reasons, [said.as_str()], "{what}: the log says the same");
     }
     for (what, payload, why) in [
         ("another device", payload.replace(ID, "dev-2"), Refusal::OtherDevice),

@@ -8,7 +8,7 @@ mod configurations;
 use crate::bench::{BOUND_MS, Bench, GROUP, Payload, factory};
 use crate::world::field::{DAY_MS, ID};
 use crate::world::service::{key_of, signed_with};
-use protocol::config::{CONFIGURATION_BYTES_MAX, Change, cut, merge};
+use protocol::config::{Change, cut, merge};
 use protocol::document::{Audience, Power};
 use protocol::{Layer, Name, Refusal};
 
@@ -54,9 +54,6 @@ fn judge(seeds: impl Iterator<Item = u64>) -> [u64; 2] {
     for seed in seeds {
         let number = seed as u32 + 6;
         let payload = configurations::change(seed, ID, GROUP, number);
-        if payload.len() > CONFIGURATION_BYTES_MAX {
-            continue;
-        }
         let tool = Change::decode(&payload);
         if tool.as_ref().is_ok_and(|change| change.number != number) {
             continue;

@@ -473,6 +473,7 @@ impl From<Command<'_>> for Act {
             }
             Command::Disconnect => Self::Disconnect,
             Command::Log(note) => Self::Note(note),
+            Command::LogTime(_) | Command::LogReason(_) => Self::Other,
             Command::Retired(end) => Self::Retired(end),
             Command::SetClock(time) => {
                 assert!(time >= BUILD);

@@ -51,6 +51,8 @@ pub struct Platform {
     pub fail_reads: Rc<Cell<u32>>,
     /// What the vault holds.
     pub keys: Rc<RefCell<vault::Keys>>,
+    /// Keys that were written to the vault.
+    pub imports: Rc<Cell<u32>>,
     /// After how many calls of the vault one fails.
     pub vault_calls: Rc<Cell<Option<u32>>>,
     /// After how many changes of the store one fails.
@@ -606,6 +608,8 @@ impl From<Command<'_>> for Act {
             Command::Disconnect => Self::Disconnect,
             Command::Sample => Self::Sample,
             Command::Log(note) => Self::Log(note.to_string()),
+            Command::LogTime(trouble) => Self::Log(trouble.to_string()),
+            Command::LogReason(reason) => Self::Log(reason.to_owned()),
             Command::Stopped => Self::Stopped,
             Command::Fetch(topic) | Command::Release(topic) => panic!("nobody announced firmware: {topic}"),
             Command::Restart => panic!("nobody announced firmware"),

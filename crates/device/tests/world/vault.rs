@@ -52,6 +52,7 @@ impl Vault for Platform {
         if self.power.change() == Change::Lost {
             return Err(VaultError::Medium);
         }
+        self.imports.set(self.imports.get() + 1);
         self.keys.borrow_mut().insert(place(slot, usage), *scalar);
         Ok(public(scalar))
     }

@@ -46,6 +46,8 @@ pub enum ConfigurationError {
         /// Bytes given.
         len: usize,
     },
+    /// It begins with a byte order mark.
+    ByteOrderMark,
     /// No JSON object.
     Syntax(serde_json_core::de::Error),
     /// A field is not as it must be.
@@ -115,6 +117,9 @@ impl fmt::Display for ConfigurationError {
         match self {
             Self::TooLong { len } => {
                 write!(f, "the configuration has {len} bytes; at most {CONFIGURATION_BYTES_MAX} are allowed")
+            }
+            Self::ByteOrderMark => {
+                f.write_str("the configuration begins with a byte order mark: it must be UTF-8 without one")
             }
             Self::Syntax(error) => write!(f, "the configuration is no JSON object: {error}"),
             Self::Field { field, fault } => match fault {

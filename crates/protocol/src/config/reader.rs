@@ -4,10 +4,11 @@
 use super::schema::{NUMBER, Values};
 use super::value::{Value, number_fault};
 use super::{CONFIGURATION_BYTES_MAX, CONFIGURATION_VERSION, ConfigurationError, FieldFault, FieldName};
-use crate::{DeviceId, Name, NameError, json};
-use core::fmt;
+use crate::shown::Escaped;
+use crate::{DeviceId, Layer, Name, NameError, json};
+use core::fmt::{self, Write};
 use serde::Deserializer;
-use serde::de::{Deserialize, MapAccess, Visitor};
+use serde::de::{Deserialize, IgnoredAny, MapAccess, Visitor};
 
 /// What kind of document is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,8 +28,15 @@ pub(super) struct Read {
     pub(super) values: Values,
 }
 
+/// The byte order mark of UTF-8.
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads a document of at most [`CONFIGURATION_BYTES_MAX`] bytes.
 pub(super) fn read(bytes: &[u8], form: Form) -> Result<Read, ConfigurationError> {
+    // UTF-8, UTF-16 in both orders.
+    if [UTF8_MARK, b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(ConfigurationError::ByteOrderMark);
+    }
     if bytes.len() > CONFIGURATION_BYTES_MAX {
         return Err(ConfigurationError::TooLong { len: bytes.len() });
     }
@@ -100,14 +108,10 @@ impl Reader<'_, '_> {
 
     fn fault<E: serde::de::Error>(&mut self, name: &str, fault: FieldFault) -> E {
         let mut field = FieldName::new();
-        for c in name.chars() {
-            // It may be shown on a terminal and is sent in a report: what would move a cursor or end a text is not taken
-            // over.
-            let c = if c.is_control() || "\"\\[]{}".contains(c) { '?' } else { c };
-            if field.push(c).is_err() {
-                break;
-            }
-        }
+        // It may be shown on a terminal and is sent in a report: what would end a text is not taken over.
+        let plain = |c: char| if "\"\\[]{}".contains(c) { '?' } else { c };
+        // What does not fit any more is what is cut.
+        let _cut = name.chars().try_for_each(|c| Escaped(&mut field).write_char(plain(c)));
         self.refuse(ConfigurationError::Field { field, fault })
     }
 
@@ -172,5 +176,60 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             return Err(self.fault(later.name(), FieldFault::Later { v, since: later.since() }));
         }
         Ok(Read { v, number, id, group: for_group, values })
+    }
+}
+
+/// For whom a document is and which number it has, as far as it says so: of one that is proven and not valid, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Its layer; `None` where it names neither a device nor a group, or both.
+    pub layer: Option<Layer>,
+    /// Its number; `None` where it has none.
+    pub number: Option<u32>,
+}
+
+impl Head {
+    /// Reads what can be read.
+    pub fn read(bytes: &[u8]) -> Self {
+        let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
+        let bytes = bytes.get(..CONFIGURATION_BYTES_MAX.min(bytes.len())).unwrap_or_default();
+        let mut head = Heading::default();
+        // Where it breaks off, what stood before counts.
+        let _broken = serde_json_core::de::Deserializer::new(bytes, None).deserialize_map(&mut head);
+        let layer = match (head.id, head.group) {
+            (true, false) => Some(Layer::Device),
+            (false, true) => Some(Layer::Group),
+            _ => None,
+        };
+        Self { layer, number: head.number }
+    }
+}
+
+#[derive(Default)]
+struct Heading {
+    number: Option<u32>,
+    id: bool,
+    group: bool,
+}
+
+impl<'de> Visitor<'de> for &mut Heading {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a configuration")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<&'de str>()? {
+            match name {
+                "number" => self.number = Some(map.next_value()?),
+                "id" => self.id |= DeviceId::new(map.next_value()?).is_ok(),
+                "group" => self.group |= group(map.next_value()?).is_ok(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -11,8 +11,9 @@ use super::reader::{Form, Reader};
 use crate::json::{self, DecodeError, EncodeError, check_version};
 use crate::key::Digest;
 use crate::reason::{Layer, Refusal};
+use crate::shown::Escaped;
 use crate::{EpochMillis, Failure, Name, PROTOCOL_VERSION};
-use core::fmt;
+use core::fmt::{self, Write};
 use heapless::String;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -41,12 +42,12 @@ pub struct InForce {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refused {
-    /// Its layer; `None` where that was not proven.
+    /// Its layer; `None` where that was not proven, or where a proven document that is not valid does not name it.
     #[serde(deserialize_with = "json::nullable")]
     pub layer: Option<Layer>,
-    /// Its number; 0 where that was not proven.
+    /// Its number; 0 where that was not proven, or where a proven document that is not valid does not name it.
     pub number: u32,
-    /// Why.
+    /// Why. Only a proven document is refused as [`Refusal::Configuration`].
     pub why: Refusal,
     /// For a configuration that is not valid the sentence of [`super::ConfigurationError`]; else empty. [`cut`] makes it.
     #[serde(deserialize_with = "read_text")]
@@ -79,10 +80,9 @@ pub struct ConfigurationState {
     pub values: Configuration,
 }
 
-/// What comes over the network may be shown on a terminal: nothing in it may move a cursor. And `[` could stand before a
-/// comma, which no message may have.
+/// What comes over the network may be shown on a terminal. And `[` could stand before a comma, which no message may have.
 fn is_plain(c: char) -> bool {
-    !c.is_control() && c != '['
+    crate::is_plain(c) && c != '['
 }
 
 /// The sentence of an error, cut at [`REFUSAL_TEXT_MAX`] bytes.
@@ -91,14 +91,14 @@ pub fn cut(error: &impl fmt::Display) -> RefusalText {
 
     impl fmt::Write for Cut {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let shown = |c| if is_plain(c) { c } else { '?' };
-            text.chars().try_for_each(|c| self.0.push(shown(c)).map_err(|_| fmt::Error))
+            let shown = |c| if c == '[' { '?' } else { c };
+            text.chars().try_for_each(|c| Escaped(&mut self.0).write_char(shown(c)))
         }
     }
 
     let mut text = Cut(RefusalText::new());
     // What does not fit any more is what is cut.
-    let _cut = fmt::Write::write_fmt(&mut text, format_args!("{error}"));
+    let _cut = text.write_fmt(format_args!("{error}"));
     text.0
 }
 

@@ -2,7 +2,7 @@
 
 use super::faults;
 use crate::config::{
-    CONFIGURATION_BYTES_MAX, CONFIGURATION_STATE_BYTES_MAX, Change, Draft, FIELDS, Field, merge,
+    CONFIGURATION_BYTES_MAX, CONFIGURATION_STATE_BYTES_MAX, Change, Draft, FIELDS, Field, Head, merge,
 };
 use crate::{Configuration, ConfigurationState, DeviceId};
 
@@ -33,7 +33,9 @@ fn is_whole(configuration: &Configuration) {
 /// What was accepted is written and read back as the same; with what is below it makes a configuration that keeps every
 /// promise, or does not fit that.
 pub fn configuration_change(bytes: &[u8]) {
+    let head = Head::read(bytes);
     if let Ok(change) = Change::decode(bytes) {
+        assert_eq!(head, Head { layer: Some(change.layer()), number: Some(change.number) });
         let mut buffer = [0; CONFIGURATION_BYTES_MAX];
         let len = change.encode(&mut buffer).expect("a change fits");
         assert_eq!(Change::decode(buffer.get(..len).expect("within the buffer")).as_ref(), Ok(&change));

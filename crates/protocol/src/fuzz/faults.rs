@@ -53,8 +53,13 @@ pub(super) const fn is_of_values_together(error: &ConfigurationError) -> bool {
     use ConfigurationError as E;
     match error {
         E::ReportsOftenerThanSamples { .. } | E::ThresholdsTooClose { .. } => true,
-        E::TooLong { .. } | E::Syntax(_) | E::Field { .. } | E::Version(_) | E::OutOfRange { .. } => false,
-        E::BadId(_) | E::BadGroup(_) | E::NoAudience | E::TwoAudiences | E::BadHost { .. } => false,
+        E::TooLong { .. } | E::ByteOrderMark | E::Syntax(_) | E::Field { .. } | E::Version(_) => false,
+        E::OutOfRange { .. }
+        | E::BadId(_)
+        | E::BadGroup(_)
+        | E::NoAudience
+        | E::TwoAudiences
+        | E::BadHost { .. } => false,
         E::BadPort { .. } | E::BadChoice(_) | E::TimeServers(_) | E::SameTimeServer => false,
     }
 }

@@ -317,11 +317,21 @@ fn spoil(random: &mut Random, mut members: Vec<Member>) -> Vec<u8> {
     }
     if mistakes > 0 && random.one_in(3) {
         let at = random.below(bytes.len());
-        match random.below(5) {
+        match random.below(8) {
             0 => bytes.truncate(at),
             1 => bytes.extend_from_slice(random.pick::<&[u8]>(&[&b"x"[..], b"}", b",", b"{}", b"\0"])),
             2 => bytes[at] ^= 1 << random.below(8),
             3 => drop(bytes.remove(at)),
+            4 => {
+                drop(bytes.splice(
+                    ..0,
+                    random.pick(&[&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"]).iter().copied(),
+                ))
+            }
+            5 => bytes.extend_from_slice(
+                random.pick(&["\u{200b}", " \u{202e}", "\u{feff}", "\n// why"]).as_bytes(),
+            ),
+            6 => bytes.extend(std::iter::repeat_n(b' ', CONFIGURATION_BYTES_MAX + random.below(300))),
             // One byte too long, or just not.
             _ => bytes.resize(CONFIGURATION_BYTES_MAX + random.below(2), b' '),
         }
@@ -342,7 +352,18 @@ fn mistake(random: &mut Random, members: &mut Vec<Member>) {
         3 => members.push(member(field.name(), some_value(random, field))),
         4 => members.push(member(["id", "group"][random.below(2)], "\"other\"")),
         5 => {
-            let names = ["password", "", "é", "\u{1b}[2J", "update_channel", "Port", &"long".repeat(60)];
+            let names = [
+                "password",
+                "",
+                "é",
+                "\u{1b}[2J",
+                "po\u{200b}rt",
+                "\u{202e}trop",
+                "\u{feff}port",
+                "update_channel",
+                "Port",
+                &"long".repeat(60),
+            ];
             let values = ["1", "null", "\"a\"", "[]"];
             members.push(member(names[random.below(names.len())], random.pick(&values)));
         }

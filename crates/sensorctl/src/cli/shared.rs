@@ -53,7 +53,8 @@ pub(super) struct Configured {
     /// TCP port of the broker [default: 8883]
     #[arg(long)]
     port: Option<u32>,
-    /// Time server (SNTP), up to four in the order in which they are asked [default: the broker's host]
+    /// Time server (SNTP), up to four in the order in which they are asked; give two or more, because what one alone says cannot
+    /// be checked [default: the broker's host alone]
     #[arg(long, value_name = "HOST[:PORT]")]
     time_server: Vec<String>,
     /// Milliseconds between two samples [default: 10000]

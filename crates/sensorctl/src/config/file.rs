@@ -8,9 +8,9 @@ mod json;
 mod toml;
 
 use crate::folder::{self, FolderError};
-use protocol::ConfigurationError;
 use protocol::config::{CONFIGURATION_VERSION, Change};
 use protocol::document::Audience;
+use protocol::{ConfigurationError, Shown};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -98,14 +98,20 @@ impl fmt::Display for FileError {
                 write!(f, "{} exists; it was left as it is: choose another name", path.display())
             }
             Self::NoText(path) => write!(f, "{} is no text in UTF-8", path.display()),
-            Self::Syntax(path, line, why) => write!(f, "{}:{line}: {why}", path.display()),
+            Self::Syntax(path, line, why) => {
+                write!(f, "{}:{line}: ", path.display())?;
+                // The parser's picture of the place has lines of its own.
+                why.lines().enumerate().try_for_each(|(at, line)| {
+                    write!(f, "{}{}", if at == 0 { "" } else { "\n" }, Shown(line))
+                })
+            }
             Self::Invalid { path, line, error, parser } => {
                 write!(f, "{}:", path.display())?;
                 if let Some(line) = line {
                     write!(f, "{line}:")?;
                 }
                 write!(f, " {error}")?;
-                parser.as_ref().map_or(Ok(()), |parser| write!(f, " ({parser})"))
+                parser.as_ref().map_or(Ok(()), |parser| write!(f, " ({})", Shown(parser)))
             }
             Self::OtherAudience(path, audience) => write!(
                 f,
@@ -146,6 +152,9 @@ impl ChangeFile {
     /// A file with this content.
     pub fn read(path: &Path, bytes: Vec<u8>) -> Result<Self, FileError> {
         let (path, form) = (path.to_owned(), form(path)?);
+        if let Err(error @ ConfigurationError::ByteOrderMark) = Change::decode(&bytes) {
+            return Err(FileError::Invalid { path, line: Some(1), error, parser: None });
+        }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self { path, form, text }),
             Err(error) => Err(match (form, Change::decode(error.as_bytes())) {
@@ -231,10 +240,7 @@ impl ChangeFile {
     pub fn change(&self, audience: Option<&Audience>) -> Result<(Change, Option<u32>), FileError> {
         let rows = match self.form {
             Form::Toml => toml::rows(&self.path, &self.text)?,
-            Form::Json => match json::rows(&self.text) {
-                Ok(rows) => rows,
-                Err(error) => return Err(self.no_json(&error)),
-            },
+            Form::Json => json::rows(&self.text).unwrap_or_default(),
         };
         let has = |name: &str| rows.iter().any(|row| row.name == name);
         let mut before = Vec::new();
@@ -256,32 +262,26 @@ impl ChangeFile {
                 let rows = rows.iter().map(|row| format!("\"{}\":{}", row.name, row.value));
                 format!("{{{}}}", before.iter().cloned().chain(rows).collect::<Vec<_>>().join(","))
             }
-            Form::Json => json::with(&json::compact(&self.text), &before),
+            Form::Json => json::with(&self.text, &before),
         };
-        let change = Change::decode(document.as_bytes()).map_err(|error| {
-            let line = line(&rows, &error.to_string());
-            FileError::Invalid { path: self.path.clone(), line, error, parser: None }
-        })?;
+        let no_json = if self.form == Form::Json { json::whole(&self.text).err() } else { None };
+        let change = match (Change::decode(document.as_bytes()), &no_json) {
+            (Ok(change), None) => change,
+            // What a device would read is not what people read: neither is taken.
+            (Ok(_), Some(why)) => {
+                return Err(FileError::Syntax(self.path.clone(), why.line(), why.to_string()));
+            }
+            (Err(error), why) => {
+                let line = line(&rows, &error.to_string()).or(why.as_ref().map(serde_json::Error::line));
+                let parser = why.as_ref().map(ToString::to_string);
+                return Err(FileError::Invalid { path: self.path.clone(), line, error, parser });
+            }
+        };
         if audience.is_some_and(|audience| *audience != change.audience) {
             return Err(FileError::OtherAudience(self.path.clone(), change.audience));
         }
         let number = numbered.then_some(change.number);
         Ok((change, number))
-    }
-
-    /// A JSON file that cannot be read as such: what a device says to it, and where.
-    fn no_json(&self, error: &serde_json::Error) -> FileError {
-        let parser = error.to_string();
-        match Change::decode(json::compact(&self.text).as_bytes()) {
-            Err(verdict) => FileError::Invalid {
-                path: self.path.clone(),
-                line: Some(error.line()),
-                error: verdict,
-                parser: Some(parser),
-            },
-            // What a device would read is not what people read: neither is taken.
-            Ok(_) => FileError::Syntax(self.path.clone(), error.line(), parser),
-        }
     }
 }
 

@@ -23,6 +23,9 @@ fn change(in_force: Option<InForce>, none: &str) -> String {
 pub fn refusal(last: &Refused) -> String {
     let which = match last.layer {
         Some(layer) => format!("{} change {}", layer.as_str(), last.number),
+        None if last.why == Refusal::Configuration => {
+            "a proven document that names no device and no group".to_owned()
+        }
         None => "a document that was not proven".to_owned(),
     };
     match (last.why, last.failure) {

@@ -144,6 +144,18 @@ impl Outside<'_> {
                 }
                 Command::Sample => reading = Some(self.sensor.measure(now.0)),
                 Command::Log(note) => (self.observer)(&Report::Note { uptime: now, time, note }),
+                Command::LogTime(trouble) => (self.observer)(&Report::Warning {
+                    uptime: now,
+                    time,
+                    what: Some(trouble.what),
+                    line: trouble.to_string(),
+                }),
+                Command::LogReason(reason) => (self.observer)(&Report::Warning {
+                    uptime: now,
+                    time,
+                    what: None,
+                    line: reason.to_owned(),
+                }),
                 Command::Stopped => over = Some(Over::Stopped),
                 Command::Restart => over = Some(Over::Restart),
                 Command::Retired(how) => over = Some(Over::Retired(how)),
@@ -216,18 +228,19 @@ impl Outside<'_> {
                 // Noted before it leaves: a round trip that is measured too long is safe, one too short is not.
                 device.handle(self.now(), Event::TimeSent);
                 if !self.exchange.as_mut().is_some_and(Exchange::send) {
-                    self.no_time(device);
+                    self.no_time(device, Event::TimeUnreachable);
                 }
             }
             Some(Progress::Datagram(datagram)) => device.handle(self.now(), Event::TimeAnswer(&datagram)),
-            Some(Progress::Unreachable) => self.no_time(device),
+            Some(Progress::Unreachable) => self.no_time(device, Event::TimeUnreachable),
+            Some(Progress::UnknownName) => self.no_time(device, Event::TimeServerUnknown),
             None => self.exchange = None,
         }
     }
 
-    fn no_time<S: KeyValue>(&mut self, device: &mut Device<&mut Machine<S>>) {
+    fn no_time<S: KeyValue>(&mut self, device: &mut Device<&mut Machine<S>>, event: Event<'_>) {
         self.exchange = None;
-        device.handle(self.now(), Event::TimeUnreachable);
+        device.handle(self.now(), event);
     }
 }
 

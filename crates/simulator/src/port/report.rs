@@ -1,6 +1,7 @@
 //! What a port tells of its device: for a log, for counting, for tests.
 
 use crate::slots::Booted;
+use device::clock::Trouble;
 use device::{Note, Uptime};
 use protocol::topic::TopicText;
 use protocol::{DeviceId, EpochMillis, ResetCause};
@@ -27,6 +28,17 @@ pub enum Report {
         time: Option<EpochMillis>,
         /// What.
         note: Note,
+    },
+    /// It wrote a warning into its log that is no note: about the time servers, or why a configuration was refused.
+    Warning {
+        /// When, since start.
+        uptime: Uptime,
+        /// When, by its own clock.
+        time: Option<EpochMillis>,
+        /// What is wrong with the time servers.
+        what: Option<Trouble>,
+        /// The line.
+        line: String,
     },
     /// Its key, certificate or roots cannot be used for a connection: why.
     Unusable(String),
@@ -67,6 +79,8 @@ impl fmt::Display for Report {
             Self::Started { boot, .. } => write!(f, "boot {boot}"),
             Self::Note { time: Some(time), note, .. } => write!(f, "{time} {note}"),
             Self::Note { time: None, uptime, note } => write!(f, "+{} ms {note}", uptime.0),
+            Self::Warning { time: Some(time), line, .. } => write!(f, "{time} {line}"),
+            Self::Warning { time: None, uptime, line, .. } => write!(f, "+{} ms {line}", uptime.0),
             Self::Unusable(why) => write!(f, "no connection: {why}"),
             Self::Sampled => f.write_str("measured"),
             Self::Published { bytes } => write!(f, "published {bytes} bytes"),

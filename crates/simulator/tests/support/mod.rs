@@ -201,20 +201,33 @@ pub fn port() -> (Port, mpsc::UnboundedReceiver<Report>) {
 /// Runs a device until `judge` finds what it looks for in one of its notes, stops it and gives that and how it was.
 pub async fn run_until<T>(
     port: Port,
-    mut reports: mpsc::UnboundedReceiver<Report>,
+    reports: mpsc::UnboundedReceiver<Report>,
     machine: &mut Machine,
     mut judge: impl FnMut(&Note) -> Option<T>,
+) -> (T, Summary) {
+    let judge = |report: &Report| match report {
+        Report::Note { note, .. } => judge(note),
+        _ => None,
+    };
+    run_until_reported(port, reports, machine, judge).await
+}
+
+/// The same for everything that it reports.
+pub async fn run_until_reported<T>(
+    port: Port,
+    mut reports: mpsc::UnboundedReceiver<Report>,
+    machine: &mut Machine,
+    mut judge: impl FnMut(&Report) -> Option<T>,
 ) -> (T, Summary) {
     let (stop, stopped) = stopper();
     let found = async {
         let mut seen = Vec::new();
         loop {
             match tokio::time::timeout(PATIENCE, reports.recv()).await {
-                Ok(Some(Report::Note { note, .. })) => match judge(&note) {
+                Ok(Some(report)) => match judge(&report) {
                     Some(found) => break found,
-                    None => seen.push(note),
+                    None => seen.push(report),
                 },
-                Ok(Some(_)) => {}
                 Ok(None) | Err(_) => panic!("what was awaited never came; seen: {seen:?}"),
             }
         }

@@ -34,9 +34,14 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// The fields of the file.
+/// That the text is one object and nothing else.
+pub(super) fn whole(text: &str) -> Result<(), serde_json::Error> {
+    serde_json::from_str::<Entries<'_>>(text).map(|_| ())
+}
+
+/// The fields of the object at the beginning of the file, whatever stands behind it.
 pub(super) fn rows(text: &str) -> Result<Vec<Row>, serde_json::Error> {
-    let Entries(entries) = serde_json::from_str(text)?;
+    let Entries(entries) = Entries::deserialize(&mut serde_json::Deserializer::from_str(text))?;
     let row = |(name, value): (String, &RawValue)| {
         let at = value.get().as_ptr().addr() - text.as_ptr().addr();
         let line = 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
@@ -47,8 +52,9 @@ pub(super) fn rows(text: &str) -> Result<Vec<Row>, serde_json::Error> {
 
 /// The file with the field set to `value`, or taken out; the others stay in their order.
 pub(super) fn put(path: &Path, text: &str, name: &str, value: Option<&str>) -> Result<String, FileError> {
-    let rows =
-        rows(text).map_err(|error| FileError::Syntax(path.to_owned(), error.line(), error.to_string()))?;
+    let rows = whole(text)
+        .and_then(|()| rows(text))
+        .map_err(|error| FileError::Syntax(path.to_owned(), error.line(), error.to_string()))?;
     let mut fields: Vec<(&str, &str)> =
         rows.iter().map(|row| (row.name.as_str(), row.value.as_str())).collect();
     match (fields.iter_mut().find(|(other, _)| *other == name), value) {
@@ -88,10 +94,13 @@ pub(super) fn compact(text: &str) -> String {
 
 /// The object with these members put before its own.
 pub(super) fn with(object: &str, members: &[String]) -> String {
-    match object.strip_prefix('{') {
+    let blank = |c| matches!(c, ' ' | '\t' | '\r' | '\n');
+    let start = object.trim_start_matches(blank);
+    match start.strip_prefix('{') {
         Some(rest) if !members.is_empty() => {
-            let comma = if rest == "}" { "" } else { "," };
-            format!("{{{}{comma}{rest}", members.join(","))
+            let blanks = object.get(..object.len() - start.len()).unwrap_or_default();
+            let comma = if rest.trim_start_matches(blank).starts_with('}') { "" } else { "," };
+            format!("{blanks}{{{}{comma}{rest}", members.join(","))
         }
         _ => object.to_owned(),
     }
