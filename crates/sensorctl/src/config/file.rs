@@ -242,7 +242,10 @@ impl ChangeFile {
             Form::Toml => toml::rows(&self.path, &self.text)?,
             Form::Json => json::rows(&self.text).unwrap_or_default(),
         };
-        let has = |name: &str| rows.iter().any(|row| row.name == name);
+        let no_json = if self.form == Form::Json { json::whole(&self.text).err() } else { None };
+        // Where it breaks off, the names behind that count as well.
+        let behind = |name: &str| no_json.is_some() && self.text.contains(&format!("\"{name}\""));
+        let has = |name: &str| rows.iter().any(|row| row.name == name) || behind(name);
         let mut before = Vec::new();
         let numbered = has("number");
         if !numbered {
@@ -264,7 +267,6 @@ impl ChangeFile {
             }
             Form::Json => json::with(&self.text, &before),
         };
-        let no_json = if self.form == Form::Json { json::whole(&self.text).err() } else { None };
         let change = match (Change::decode(document.as_bytes()), &no_json) {
             (Ok(change), None) => change,
             // What a device would read is not what people read: neither is taken.

@@ -13,7 +13,7 @@ use crate::registry::Registry;
 use clap::Args;
 use protocol::config::Change;
 use protocol::document::{Audience, Power};
-use protocol::{DeviceId, Name};
+use protocol::{DeviceId, Name, Shown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -133,6 +133,6 @@ impl Ask {
 /// Tells on stderr what could not be read.
 pub(super) fn tell(odd: &[Odd]) {
     for Odd { topic, why } in odd {
-        eprintln!("{topic:?} is of no use: {why}");
+        eprintln!("{} is of no use: {}", Shown(topic), Shown(why));
     }
 }
