@@ -260,6 +260,12 @@ impl ChangeFile {
             }
             _ => {}
         }
+        // As it stands, before the tool puts anything into it.
+        if self.form == Form::Json
+            && let Err(error @ ConfigurationError::TooLong { .. }) = Change::decode(self.text.as_bytes())
+        {
+            return Err(FileError::Invalid { path: self.path.clone(), line: None, error, parser: None });
+        }
         let document = match self.form {
             Form::Toml => {
                 let rows = rows.iter().map(|row| format!("\"{}\":{}", row.name, row.value));
