@@ -64,6 +64,7 @@ struct Opened(Option<RingError>);
 
 /// The device. `R` is its ring, or a reference to it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct Device<P, R = Ring> {
     platform: P,
     /// What the device runs on: what is in force, or what is on trial.

@@ -384,7 +384,8 @@ fn the_confirmed_time_is_the_floor_of_the_next_boot() {
     // The next boot meets a server that is ten minutes behind.
     let mut bench = Bench::on(&platform);
     let said = bench.commands();
-    let refused = "time refused: the time is before the firmware's build or the last confirmed time";
+    let refused =
+        "time refused: t0.example:123: the time is before the firmware's build or the last confirmed time";
     assert!(said.contains(&refused.to_owned()), "{said:?}");
     assert_eq!((bench.state().clock, bench.state().time_refused), (ClockQuality::Unset, 1));
 }

@@ -3,10 +3,11 @@
 
 use core::fmt::{self, Write};
 
-/// True for what is shown as it is: the printable characters of ASCII. Whatever else there is (control characters, zero width,
-/// right to left, letters that look like others) has no place in a name of ours.
+/// True for what is shown as it is: the printable characters of ASCII, and the sign of a degree, which our own sentences have.
+/// Whatever else there is (control characters, zero width, right to left, letters that look like others) has no place in a name
+/// of ours.
 pub const fn is_plain(c: char) -> bool {
-    c.is_ascii_graphic() || c == ' '
+    c.is_ascii_graphic() || matches!(c, ' ' | '\u{b0}')
 }
 
 /// A text that is shown with every other character as its number.
@@ -68,7 +69,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_but_printable_ascii_is_ever_shown(text in ".{0,40}") {
+        fn nothing_that_is_not_plain_is_ever_shown(text in ".{0,40}") {
             prop_assert!(Shown(&text).to_string().chars().all(is_plain));
         }
     }

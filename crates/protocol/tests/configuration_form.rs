@@ -165,9 +165,10 @@ fn an_unknown_name_is_shown_short_and_harmless() {
         change(&members).unwrap_err()
     };
     for (name, shown) in [
-        ("\u{1b}[2Jv".into(), "??2Jv".into()),
-        ("a[b,]{c}\u{7f}\\".to_string() + "n", "a?b,??c???n".into()),
-        ("é".repeat(200), "é".repeat(FIELD_NAME_MAX / 2)),
+        ("\u{1b}[2Jv".into(), "<U+001B>?2Jv".into()),
+        ("a[b,]{c}\u{7f}\\".to_string() + "n", "a?b,??c?<U+007F>?n".into()),
+        ("é".repeat(200), "<U+00E9>".repeat(FIELD_NAME_MAX / 8)),
+        ("po\u{200b}rt\u{202e}".into(), "po<U+200B>rt<U+202E>".into()),
         ("x".repeat(41), "x".repeat(40)),
         ("x".repeat(40), "x".repeat(40)),
         (String::new(), String::new()),

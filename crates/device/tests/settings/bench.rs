@@ -518,8 +518,8 @@ impl From<Command<'_>> for Act {
             Command::Sample => Self::Sample,
             Command::Log(note) => Self::Note(note),
             Command::LogReason(reason) => Self::Reason(reason.to_owned()),
-            Command::LogTime(_) => Self::Other,
-            Command::Retired(_)
+            Command::LogTime(_)
+            | Command::Retired(_)
             | Command::SetClock(_)
             | Command::Stopped
             | Command::Fetch(_)

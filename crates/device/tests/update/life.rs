@@ -295,3 +295,25 @@ fn rollouts_that_take_turns_make_the_device_erase_nothing() {
     site.await_version(600_000, V2);
     assert!(site.platform().slots.borrow().wear() <= 13);
 }
+
+#[test]
+fn a_release_in_force_that_comes_again_with_every_connection_is_no_event() {
+    let mut site = site();
+    site.start();
+    site.run(60_000);
+    site.release(&v2(), 1);
+    site.await_note(1_200_000, |note| matches!(note, Note::UpdateConfirmed { .. }));
+    site.run(60_000);
+    let uptime = device::Uptime(0);
+    let refused = site.device().state(uptime).refused;
+    assert!(site.retained.contains_key(&MANIFEST()) && site.retained.contains_key(&ROLLOUT()));
+    for _ in 0..3 {
+        site.notes.clear();
+        site.cut_link();
+        site.run(300_000);
+        site.notes
+            .retain(|note| !matches!(note, Note::Connected { .. } | Note::Disconnected(_) | Note::Time(_)));
+        assert_eq!(site.notes, []);
+        assert_eq!(site.device().state(uptime).refused, refused);
+    }
+}

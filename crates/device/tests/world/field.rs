@@ -473,7 +473,6 @@ impl From<Command<'_>> for Act {
             }
             Command::Disconnect => Self::Disconnect,
             Command::Log(note) => Self::Note(note),
-            Command::LogTime(_) | Command::LogReason(_) => Self::Other,
             Command::Retired(end) => Self::Retired(end),
             Command::SetClock(time) => {
                 assert!(time >= BUILD);
@@ -481,7 +480,11 @@ impl From<Command<'_>> for Act {
             }
             Command::Sample => Self::Sample,
             Command::Restart => Self::Restart,
-            Command::Stopped | Command::Fetch(_) | Command::Release(_) => Self::Other,
+            Command::Stopped
+            | Command::Fetch(_)
+            | Command::Release(_)
+            | Command::LogTime(_)
+            | Command::LogReason(_) => Self::Other,
         }
     }
 }

@@ -543,9 +543,10 @@ impl From<Command<'_>> for Act {
             Command::Disconnect => Self::Disconnect,
             Command::Sample => Self::Sample,
             Command::Log(note) => Self::Note(note),
-            Command::LogTime(_) | Command::LogReason(_) => Self::Other,
             Command::Restart => Self::Restart,
-            Command::SetClock(_) | Command::Stopped => Self::Other,
+            Command::SetClock(_) | Command::Stopped | Command::LogTime(_) | Command::LogReason(_) => {
+                Self::Other
+            }
             Command::Retired(end) => panic!("nobody ended this life: {end:?}"),
         }
     }

@@ -50,10 +50,10 @@ fn a_level_covers_itself_and_what_is_more_important() {
 #[test]
 fn a_text_is_cut_between_two_characters() {
     assert_eq!(cut(&"short").as_str(), "short");
-    let long = "é".repeat(REFUSAL_TEXT_MAX);
-    assert_eq!(cut(&long).as_str(), "é".repeat(REFUSAL_TEXT_MAX / 2));
+    let long = "°".repeat(REFUSAL_TEXT_MAX);
+    assert_eq!(cut(&long).as_str(), "°".repeat(REFUSAL_TEXT_MAX / 2));
     assert_eq!(cut(&std::format!("x{long}")).len(), REFUSAL_TEXT_MAX - 1);
-    assert_eq!(cut(&std::format_args!("{}{}", "a".repeat(159), "éb")).as_str(), "a".repeat(159));
-    assert_eq!(cut(&"\u{1b}[2J \u{9b}\n\" ]").as_str(), "??2J ??\" ]");
+    assert_eq!(cut(&std::format_args!("{}{}", "a".repeat(159), "°b")).as_str(), "a".repeat(159));
+    assert_eq!(cut(&"\u{1b}[2J \u{9b}\n\" ]").as_str(), "<U+001B>?2J <U+009B><U+000A>\" ]");
     assert_eq!(cut(&"a".repeat(160)).to_string(), "a".repeat(160));
 }

@@ -323,10 +323,8 @@ fn spoil(random: &mut Random, mut members: Vec<Member>) -> Vec<u8> {
             2 => bytes[at] ^= 1 << random.below(8),
             3 => drop(bytes.remove(at)),
             4 => {
-                drop(bytes.splice(
-                    ..0,
-                    random.pick(&[&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"]).iter().copied(),
-                ))
+                let mark = *random.pick(&[&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"]);
+                bytes = [mark, &bytes].concat();
             }
             5 => bytes.extend_from_slice(
                 random.pick(&["\u{200b}", " \u{202e}", "\u{feff}", "\n// why"]).as_bytes(),

@@ -242,7 +242,10 @@ impl ChangeFile {
             Form::Toml => toml::rows(&self.path, &self.text)?,
             Form::Json => json::rows(&self.text).unwrap_or_default(),
         };
-        let has = |name: &str| rows.iter().any(|row| row.name == name);
+        let no_json = if self.form == Form::Json { json::whole(&self.text).err() } else { None };
+        // Where it breaks off, the names behind that count as well.
+        let behind = |name: &str| no_json.is_some() && self.text.contains(&format!("\"{name}\""));
+        let has = |name: &str| rows.iter().any(|row| row.name == name) || behind(name);
         let mut before = Vec::new();
         let numbered = has("number");
         if !numbered {
@@ -257,6 +260,12 @@ impl ChangeFile {
             }
             _ => {}
         }
+        // As it stands, before the tool puts anything into it.
+        if self.form == Form::Json
+            && let Err(error @ ConfigurationError::TooLong { .. }) = Change::decode(self.text.as_bytes())
+        {
+            return Err(FileError::Invalid { path: self.path.clone(), line: None, error, parser: None });
+        }
         let document = match self.form {
             Form::Toml => {
                 let rows = rows.iter().map(|row| format!("\"{}\":{}", row.name, row.value));
@@ -264,7 +273,6 @@ impl ChangeFile {
             }
             Form::Json => json::with(&self.text, &before),
         };
-        let no_json = if self.form == Form::Json { json::whole(&self.text).err() } else { None };
         let change = match (Change::decode(document.as_bytes()), &no_json) {
             (Ok(change), None) => change,
             // What a device would read is not what people read: neither is taken.

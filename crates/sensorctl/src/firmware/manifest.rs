@@ -2,12 +2,12 @@
 //! how it is told to people. R-FW-MANIFEST.
 
 use super::sbom;
-use protocol::KeyId;
 use protocol::blocks::PayloadUri;
 use protocol::firmware::{UpdateFault, Uuid};
 use protocol::image::Version;
 use protocol::key::{Digest, PublicKey};
 use protocol::suit::{Envelope, ImageRef};
+use protocol::{KeyId, Shown};
 use serde_json::{Value, json};
 use std::fmt;
 use time::OffsetDateTime;
@@ -133,7 +133,7 @@ impl fmt::Display for Manifest {
             let place = match source.payload() {
                 Some(uri) if uri.count() == 1 => format!("{} bytes in 1 block", uri.size),
                 Some(uri) => format!("{} bytes in {} blocks", uri.size, uri.count()),
-                None => printable(&source.uri),
+                None => Shown(&source.uri).to_string(),
             };
             writeln!(f, "source       {what}: {place}")?;
         }
@@ -141,13 +141,17 @@ impl fmt::Display for Manifest {
             writeln!(f, "use before   {}", date(end))?;
         }
         if let Some(text) = &self.description {
-            writeln!(f, "description  {}", printable(text))?;
+            writeln!(f, "description  {}", Shown(text))?;
         }
         if self.sbom.is_some() {
-            writeln!(f, "SBOM         {}", self.sbom_link().map_or_else(|| "no link".to_owned(), printable))?;
+            writeln!(
+                f,
+                "SBOM         {}",
+                self.sbom_link().map_or_else(|| "no link".to_owned(), |link| Shown(link).to_string())
+            )?;
         }
         if let Some((url, signer)) = &self.mud {
-            writeln!(f, "MUD          {} (signed with {signer})", printable(url))?;
+            writeln!(f, "MUD          {} (signed with {signer})", Shown(url))?;
         }
         Ok(())
     }
@@ -168,8 +172,4 @@ pub fn date(seconds: u64) -> String {
     let time =
         i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{seconds} s after 1970"))
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{Event, Link, News, QUANTITIES};
 use crate::ledger::Receipt;
-use protocol::{Batch, DeviceId, EpochMillis, Hello, Measurement, SensorFault, State};
+use protocol::{Batch, DeviceId, EpochMillis, Hello, Measurement, SensorFault, Shown, State};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -11,12 +11,6 @@ pub fn text(event: &Event) -> String {
     let at = event.at.to_string();
     let time = at.get(11..23).unwrap_or(&at);
     format!("{time} {}", body(&event.news))
-}
-
-/// What others wrote must not reach the terminal as more than text. Names of devices and firmware are text by their
-/// type.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn body(news: &News) -> String {
@@ -50,7 +44,7 @@ fn body(news: &News) -> String {
             )
         }
         News::Batch(device, batch, receipt) => batch_text(device, batch, *receipt),
-        News::Refused(topic, reason) => format!("refused a message on {}: {}", plain(topic), plain(reason)),
+        News::Refused(topic, reason) => format!("refused a message on {}: {}", Shown(topic), Shown(reason)),
         News::Link(Link::Connecting) => "connecting".to_owned(),
         News::Link(Link::Up { missed: false, shared: false }) => "connected to the broker".to_owned(),
         News::Link(Link::Up { missed: false, shared: true }) => {
@@ -63,7 +57,7 @@ fn body(news: &News) -> String {
                 .to_owned()
         }
         News::Link(Link::Down { reason, retry_ms }) => {
-            format!("no connection to the broker ({}); next attempt in {retry_ms} ms", plain(reason))
+            format!("no connection to the broker ({}); next attempt in {retry_ms} ms", Shown(reason))
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::registry::Registry;
 use clap::Args;
 use protocol::config::Change;
 use protocol::document::{Audience, Power};
-use protocol::{DeviceId, Name};
+use protocol::{DeviceId, Name, Shown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -134,6 +134,6 @@ impl Ask {
 /// Tells on stderr what could not be read.
 pub(super) fn tell(odd: &[Odd]) {
     for Odd { topic, why } in odd {
-        note!("{topic:?} is of no use: {why}");
+        note!("{} is of no use: {}", Shown(topic), Shown(why));
     }
 }

@@ -7,7 +7,7 @@ use crate::config::standing::Standing;
 use crate::operator::now;
 use crate::output::Out;
 use indicatif::{ProgressBar, ProgressStyle};
-use protocol::{DeviceId, EpochMillis};
+use protocol::{DeviceId, EpochMillis, Shown};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -156,7 +156,7 @@ impl Show {
         let more = if *times == ODD { "; more of them are not told" } else { "" };
         self.say(
             || json!({"event": "unreadable", "topic": odd.topic, "why": odd.why}),
-            format_args!("{at} {:?} is of no use: {}{more}", odd.topic, odd.why),
+            format_args!("{at} {} is of no use: {}{more}", Shown(&odd.topic), Shown(&odd.why)),
         )
     }
 

@@ -227,3 +227,30 @@ fn every_field_can_be_set_from_a_command_line_in_both_forms() {
         }
     }
 }
+
+#[test]
+fn a_file_without_a_number_gets_the_devices_words_for_what_stands_around_its_object() {
+    let said = |bytes: &[u8], name: &str| {
+        let file = ChangeFile::read(Path::new(name), bytes.to_vec());
+        file.and_then(|file| file.change(None)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let json = r#"{"v":2,"id":"dev-1","dead_band_pa":9}"#;
+    assert_eq!(said(json.as_bytes(), "a.json"), Ok(()));
+    for (bytes, sentence) in [
+        (
+            format!("{json}x"),
+            "is no JSON object: JSON has non-whitespace trailing characters after the value.",
+        ),
+        (format!("{json}{}", " ".repeat(1_400)), "bytes; at most 1400 are allowed"),
+        (format!("{}{json}", " ".repeat(1_400)), "bytes; at most 1400 are allowed"),
+        (format!("\u{feff}{json}"), "begins with a byte order mark"),
+        (json.replace("_band", "\u{202e}"), "dead<U+202E>_pa is no field"),
+    ] {
+        let why = said(bytes.as_bytes(), "a.json").unwrap_err();
+        assert!(why.contains(sentence) && why.is_ascii(), "{why}");
+    }
+    let toml = "\u{feff}v = 2\nid = \"dev-1\"\n";
+    assert!(said(toml.as_bytes(), "a.toml").unwrap_err().contains("begins with a byte order mark"));
+    let blanks = format!("v = 2\nid = \"dev-1\"\n# {}\n", " ".repeat(2_000));
+    assert_eq!(said(blanks.as_bytes(), "a.toml"), Ok(()));
+}
