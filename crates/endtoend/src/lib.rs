@@ -25,7 +25,7 @@ pub mod vendor;
 use std::time::Duration;
 
 /// Long enough for a loaded machine; only a test that fails waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The host name of every broker here.
 pub const HOST: &str = "localhost";

@@ -22,7 +22,7 @@ const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../brokers/mosquitt
 const DEBIAN: &str = "/usr/sbin/mosquitto";
 
 /// How long it may take to listen or to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ports that are tried. All lie below the range from which Linux takes ports for outgoing connections: one of those
 /// could otherwise take the broker's port while it restarts.

@@ -41,7 +41,7 @@ const PERIODS_MS: [u32; 2] = [250, 1_000];
 const RECONNECT_MS: &str = "2000";
 
 /// How long a program may take to start.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long new firmware must be healthy before it stays, in milliseconds: two minutes in the field.
 const TRIAL_MS: &str = "3000";

@@ -74,7 +74,7 @@ fn one(fuzzer: &Path, target: &str, seconds: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::each;
-    use anyhow::bail;
+    use anyhow::ensure;
 
     #[test]
     fn a_target_that_fails_does_not_keep_those_behind_it_from_running() {
@@ -82,7 +82,8 @@ mod tests {
         let mut ran = Vec::new();
         let outcome = each(&targets, |target| {
             ran.push(target.to_owned());
-            if ["a", "c"].contains(&target) { bail!("found something") } else { Ok(()) }
+            ensure!(!["a", "c"].contains(&target), "found something");
+            Ok(())
         });
         assert_eq!(ran, targets);
         assert_eq!(outcome.unwrap_err().to_string(), "2 of 4 targets failed: a, c");

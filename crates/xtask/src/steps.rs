@@ -106,7 +106,7 @@ pub fn advisories() -> Result<Outcome> {
             "the database of advisories cannot be fetched; what was looked at last is in deny.toml".into(),
         ));
     }
-    passed(deny()?.args(["check", "--disable-fetch", "--hide-inclusion-graph", "advisories"]))
+    passed(deny()?.args(["check", "--hide-inclusion-graph", "advisories"]))
 }
 
 /// How long the database of advisories may take to come.

@@ -1,4 +1,4 @@
-//! The steps that need a Zephyr workspace: the firmware's suites on native_sim and on the virtual board. Owns what Zephyr's
+//! The steps that need a Zephyr workspace: the firmware's suites on `native_sim` and on the virtual board. Owns what Zephyr's
 //! build and its test runner need from this machine.
 
 use crate::cuts;

@@ -120,7 +120,7 @@ fn a_demo_that_is_interrupted_at_any_moment_leaves_no_keys_and_no_program_behind
             if all { kill_process_group(pid, signal) } else { kill_process(pid, signal) }.unwrap();
             let status = demo.ended();
             assert_eq!(status.code(), Some(128 + signal.as_raw()), "{moment}, {signal:?}: {status}");
-            assert_eq!(site.folders(), [PathBuf::new(); 0], "{moment}, {signal:?}");
+            assert!(site.folders().is_empty(), "{moment}, {signal:?}");
             assert_eq!(site.running(), [""; 0], "{moment}, {signal:?}");
         }
     }
@@ -133,7 +133,7 @@ fn a_demo_that_fails_says_so_and_leaves_no_keys_behind_and_one_that_shall_keep_t
     fs::remove_file(site.path("debug/simulator")).unwrap();
     let status = site.demo(&[]).ended();
     assert!(status.code() == Some(1) && status.signal().is_none(), "{status}");
-    assert_eq!(site.folders(), [PathBuf::new(); 0]);
+    assert!(site.folders().is_empty());
 
     let kept = site.path("kept");
     let status = site.demo(&["--keep", kept.to_str().unwrap()]).ended();

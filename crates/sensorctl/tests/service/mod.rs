@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Long enough for a loaded machine; nothing here waits for it where all is well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 pub fn public(key: &SecretKey) -> PublicKey {
     PublicKey::new(&key.public_key().to_sec1_bytes()).unwrap()
