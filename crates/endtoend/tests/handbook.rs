@@ -118,6 +118,8 @@ impl Desk {
 
 #[tokio::test]
 async fn the_handbook_is_followed_word_for_word_from_the_first_key_to_the_end_of_a_device() {
+    const RENEWED: &str = "Certificates that are renewed";
+    const LOG: &str = "The security log";
     let site = Site::bare(programs!());
     // Keys in files: what begins with a token's module needs one.
     for words in handbook::commands("Keys", 0) {
@@ -135,14 +137,12 @@ async fn the_handbook_is_followed_word_for_word_from_the_first_key_to_the_end_of
         device.until_said("ready blank device", 1).await;
     }
 
-    const RENEWED: &str = "Certificates that are renewed";
     let mut renew = desk.start(RENEWED, "renew", "renew");
     renew.until_said("listening", 1).await;
     let provision = handbook::command("Provisioning", "provision", desk.port);
     let more = format!(" --time-server 127.0.0.1:{time_port} --sample-period-ms 50 --report-period-ms 200");
     let said = desk.run(&provision, &more).await;
     assert!(said.contains("dev-1") && said.contains("dev-2"), "{said}");
-    const LOG: &str = "The security log";
     let mut log = desk.start(LOG, "log follow", "log");
     log.until_said("listening", 1).await;
     desk.follow("The registry", |_| Some("")).await;

@@ -167,12 +167,12 @@ async fn the_documented_end_of_a_device_works_word_for_word_for_one_that_has_ren
     let in_force =
         || site.registry().in_force(&id("dev-7")).map(|identity| identity.key.id()).collect::<Vec<_>>();
     let mut operator = Operator::start(&site.pki(), port).await;
-    let uses = |book: &Book| {
+    let newest = |book: &Book| {
         let said = book.identities.get(&id("dev-7"))?;
         (said.certificate > 0).then(|| said.key.as_str().to_owned())
     };
-    operator.until("the new identity in force", |book| uses(book).is_some()).await;
-    let used = uses(&operator.book()).expect("a key");
+    operator.until("the new identity in force", |book| newest(book).is_some()).await;
+    let used = newest(&operator.book()).expect("a key");
     assert_eq!(in_force().len(), 2, "the factory's and the new one");
 
     let mut commands = handbook::commands(END, port);

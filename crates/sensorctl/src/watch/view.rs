@@ -98,14 +98,14 @@ impl View {
             .collect();
         let shown = fit::columns(&wanted, area.width);
         let hidden = COLUMNS.len() - shown.len();
-        let header = cells(COLUMNS.map(|column| Span::styled(column.name, QUIET)), &shown);
+        let header = cells(&COLUMNS.map(|column| Span::styled(column.name, QUIET)), &shown);
         let widths = shown.iter().map(|(_, width)| Constraint::Length(*width));
         let mut block = Block::new().borders(ratatui::widgets::Borders::TOP).border_style(QUIET);
         if hidden > 0 {
             block = block
                 .title(Line::from(fit::cut(&format!("{hidden} columns hidden"), area.width)).right_aligned());
         }
-        let table = Table::new(rows.into_iter().map(|row| cells(row, &shown)), widths)
+        let table = Table::new(rows.iter().map(|row| cells(row, &shown)), widths)
             .header(header)
             .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
             .block(block);
@@ -182,7 +182,7 @@ pub fn picture(view: &mut View, watch: &Watch, broker: &str, now: EpochMillis) -
 }
 
 /// The columns that are shown, with their widths; texts to the left, numbers to the right.
-fn cells(spans: [Span<'static>; COLUMNS.len()], shown: &[(usize, u16)]) -> Row<'static> {
+fn cells(spans: &[Span<'static>; COLUMNS.len()], shown: &[(usize, u16)]) -> Row<'static> {
     let cell = |(place, width): &(usize, u16)| {
         let mut span = spans.get(*place).cloned().unwrap_or_default();
         let text = matches!(place, 0 | 1 | 3);
