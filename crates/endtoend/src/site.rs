@@ -63,10 +63,16 @@ pub struct Program {
 impl Site {
     /// A blank authority for `localhost` in `ca`, and the keys of the powers in `authority`.
     pub async fn new(programs: Programs) -> Self {
-        let site = Self { folder: tempfile::tempdir().expect("a folder for the site"), programs };
-        fs::create_dir(site.path("log")).expect("a folder for logs");
+        let site = Self::bare(programs);
         site.sensorctl("ca", "ca init --out ca").await;
         site.sensorctl("authority", "authority init --out authority").await;
+        site
+    }
+
+    /// Nothing yet.
+    pub fn bare(programs: Programs) -> Self {
+        let site = Self { folder: tempfile::tempdir().expect("a folder for the site"), programs };
+        fs::create_dir(site.path("said")).expect("a folder for logs");
         site
     }
 
@@ -98,7 +104,7 @@ impl Site {
         folder.into()
     }
 
-    /// Runs `sensorctl` with these words; its output is in `log/NAME.out` and `log/NAME.err`. Panics where it fails.
+    /// Runs `sensorctl` with these words; its output is in `said/NAME.out` and `said/NAME.err`. Panics where it fails.
     pub async fn sensorctl(&self, name: &str, words: &str) -> String {
         let ran = self.try_sensorctl(name, words).await;
         assert!(ran.status.success(), "sensorctl {words}: {}{}", ran.stdout, ran.stderr);
@@ -168,7 +174,7 @@ impl Site {
     }
 
     fn start(&self, program: &str, name: &str, words: &str, out: Option<Stdio>) -> Program {
-        let log = |extension: &str| self.path("log").join(format!("{name}.{extension}"));
+        let log = |extension: &str| self.path("said").join(format!("{name}.{extension}"));
         let (stdout, stderr) = (log("out"), log("err"));
         let file = |path: &Path| {
             let file = File::options().create(true).append(true).open(path);

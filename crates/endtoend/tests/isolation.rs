@@ -176,7 +176,9 @@ async fn a_device_reads_the_configuration_of_groups_and_puts_none_there() {
 #[tokio::test]
 async fn each_program_of_the_operator_does_what_its_row_says_and_no_more() {
     let scene = Scene::new().await;
-    let rows: [(&str, &[&str], &[&str]); 4] = [
+    let all: Vec<String> = Channel::ALL.map(|channel| format!("device/a/{}", channel.as_str())).to_vec();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let rows: [(&str, &[&str], &[&str]); 5] = [
         (
             "operator.config",
             &["device/a/config/desired", "group/g/config/desired", "device/a/command"],
@@ -199,6 +201,8 @@ async fn each_program_of_the_operator_does_what_its_row_says_and_no_more() {
         ),
         ("operator.log", &["device/a/log/desired"], &["device/a/log"]),
         ("operator.watch", &[], &["device/a/hello", "device/a/state", "device/a/telemetry"]),
+        // It takes back what is kept of a device that is gone.
+        ("operator.revoke", &all, &all),
     ];
     let mut everything = vec!["group/g/config/desired".to_owned(), "firmware/x/manifest".to_owned()];
     everything.extend(Channel::ALL.map(|channel| format!("device/a/{}", channel.as_str())));

@@ -45,7 +45,7 @@ async fn provision(site: &Site, words: &str) -> Vec<u8> {
     let mut table = String::new();
     from.read_to_string(&mut table).expect("the rest of the output");
     assert!(ended.status.success() && table.ends_with("2 of 2 done\n"), "{table}{}", ended.stderr);
-    fs::write(site.path("log/provision.out"), &table).expect("a log");
+    fs::write(site.path("said/provision.out"), &table).expect("a log");
     held
 }
 

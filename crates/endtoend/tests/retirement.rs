@@ -167,20 +167,21 @@ async fn the_documented_end_of_a_device_works_word_for_word_for_one_that_has_ren
     let in_force =
         || site.registry().in_force(&id("dev-7")).map(|identity| identity.key.id()).collect::<Vec<_>>();
     let mut operator = Operator::start(&site.pki(), port).await;
-    let uses = |book: &Book| {
+    let newest = |book: &Book| {
         let said = book.identities.get(&id("dev-7"))?;
         (said.certificate > 0).then(|| said.key.as_str().to_owned())
     };
-    operator.until("the new identity in force", |book| uses(book).is_some()).await;
-    let used = uses(&operator.book()).expect("a key");
+    operator.until("the new identity in force", |book| newest(book).is_some()).await;
+    let used = newest(&operator.book()).expect("a key");
     assert_eq!(in_force().len(), 2, "the factory's and the new one");
 
     let mut commands = handbook::commands(END, port);
-    assert_eq!(commands.len(), 5, "{commands:?}");
+    assert_eq!(commands.len(), 3, "{commands:?}");
     let revoke = commands.pop().expect("the last one");
     // The other way round is refused, with the right advice, and nothing is done.
-    for words in &commands[..2] {
-        site.sensorctl("programs", words).await;
+    for name in ["command", "revoke"] {
+        let words = handbook::command("Keys", &format!("ca operator --ca ca --name {name} "), port);
+        site.sensorctl("programs", &words).await;
     }
     let refused = site.try_sensorctl("too-early", &revoke).await;
     assert!(
@@ -188,11 +189,11 @@ async fn the_documented_end_of_a_device_works_word_for_word_for_one_that_has_ren
         "{refused:?}"
     );
     assert_eq!(in_force().len(), 2);
-    let shown = site.sensorctl("show", &commands[2]).await;
+    let shown = site.sensorctl("show", &commands[0]).await;
     let line = shown.lines().find(|line| line.ends_with("IN USE")).expect("the identity in use");
     assert!(line.contains(&used), "{shown}");
     // There is no terminal to ask at.
-    site.sensorctl("decommission", &format!("{} --yes", commands[3])).await;
+    site.sensorctl("decommission", &format!("{} --yes", commands[1])).await;
     device.until_said("the secrets are wiped: the device is blank", 1).await;
     device.until_said("stopped after", 1).await;
     site.sensorctl("revoke", &revoke).await;

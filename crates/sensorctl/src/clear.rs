@@ -122,13 +122,13 @@ async fn attempt(
                 until = Instant::now() + if done == wanted.len() { ECHO } else { PATIENCE };
             }
             // What was kept before comes as retained, on topics that no device has too; what clears it does not.
-            Event::Incoming(Packet::Publish(message)) if message.retain => {
-                if !wanted.contains(&message.topic) {
-                    open.insert(message.topic.clone());
-                    wanted.push(message.topic);
-                }
+            Event::Incoming(Packet::Publish(message))
+                if message.retain && !wanted.contains(&message.topic) =>
+            {
+                open.insert(message.topic.clone());
+                wanted.push(message.topic);
             }
-            Event::Incoming(Packet::Publish(message)) if message.payload.is_empty() => {
+            Event::Incoming(Packet::Publish(message)) if !message.retain && message.payload.is_empty() => {
                 open.remove(&message.topic);
             }
             _ => {}

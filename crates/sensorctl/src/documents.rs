@@ -209,11 +209,11 @@ impl Written<'_> {
     }
 
     fn sign(&self, signer: &Signer) -> Result<Vec<u8>, DocumentError> {
-        let signed = match self {
+        let document = match self {
             Self::Roots(document) => powers::sign(signer, document),
             Self::AuthorityKey(document) => powers::sign(signer, document),
         };
-        Ok(signed?)
+        Ok(document?)
     }
 }
 

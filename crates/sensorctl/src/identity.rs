@@ -218,13 +218,12 @@ impl fmt::Display for Left {
     }
 }
 
+/// Something of some devices.
+pub type Of<T> = Vec<(DeviceId, T)>;
+
 /// What renewals have left of these devices: the identities that can end, and why for some nothing does. Only devices that
 /// have several in force are looked at.
-pub fn left_over(
-    registry: &Registry,
-    ids: &[DeviceId],
-    said: &Said,
-) -> (Vec<(DeviceId, KeyId)>, Vec<(DeviceId, Left)>) {
+pub fn left_over(registry: &Registry, ids: &[DeviceId], said: &Said) -> (Of<KeyId>, Of<Left>) {
     let (mut older, mut left) = (Vec::new(), Vec::new());
     for id in ids.iter().filter(|id| registry.in_force(id).count() > 1) {
         match device_left_over(registry, id, said.get(id)) {

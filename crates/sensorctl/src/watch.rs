@@ -2,6 +2,7 @@
 //! for the plots, and how the link is. Does no I/O itself: [`link`] brings the messages, [`run`] drives it, and
 //! [`lines`], [`view`], [`summary`] and [`picture`] show it. R-DATA-INTACT, R-FLEET.
 
+mod fit;
 pub mod lines;
 pub mod link;
 pub mod picture;

@@ -136,8 +136,7 @@ impl Revoke {
         match (&self.keep, &self.key) {
             (Some(kept), _) => {
                 // No two keys have the same beginning of this length.
-                let KeyId([a, b, c, d, e, f, g, h, ..]) = one(kept)?;
-                plan.which = Which::AllBut([a, b, c, d, e, f, g, h]);
+                plan.which = Which::AllBut(one(kept)?.0.first_chunk().copied().unwrap_or_default());
             }
             (None, Some(key)) => plan.which = Which::Key(one(key)?),
             (None, None) => {}

@@ -114,6 +114,65 @@ fn an_empty_watch_and_a_tiny_terminal_can_be_drawn() {
     }
 }
 
+/// The words on a screen of this size, without lines, dots and what frames them.
+fn words(watch: &Watch, (width, height): (u16, u16)) -> Vec<String> {
+    let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height)).unwrap();
+    let mut view = View::default();
+    terminal.draw(|frame| view.draw(frame, watch, "localhost:8883", after(125))).unwrap();
+    let frames = |character: char| {
+        character.is_whitespace() || matches!(character, '\u{2500}'..='\u{257f}' | '\u{2800}'..='\u{28ff}')
+    };
+    picture_text(terminal.backend().buffer())
+        .split(frames)
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn no_number_is_cut_at_any_width_and_what_has_no_room_is_counted() {
+    let watch = watched();
+    for height in [8, 26] {
+        let all = words(&watch, (400, height));
+        for number in ["1204", "1014.48", "23.21", "128", "4015", "37.75"] {
+            assert!(all.iter().any(|word| word == number), "{number}: {all:?}");
+        }
+        for width in 20..=200 {
+            let shown = words(&watch, (width, height));
+            let with_digits = |word: &&String| word.chars().any(|character| character.is_ascii_digit());
+            for pair in shown.windows(2).filter(|pair| with_digits(&&pair[0])) {
+                let counts = pair[0].starts_with('+') || ["columns", "plots"].contains(&pair[1].as_str());
+                assert!(counts || all.contains(&pair[0]), "{width}x{height}: {pair:?} of {shown:?}");
+            }
+            // Every column is there or counted.
+            let names =
+                ["firmware", "boot", "clock", "connect", "samples", "rate/s", "again", "unexpl.", "faults"];
+            let table: Vec<&String> = shown.iter().skip_while(|word| *word != "device").collect();
+            let hidden = shown.windows(2).find(|pair| pair[1] == "columns");
+            let hidden: usize = hidden.map_or(0, |pair| pair[0].parse().unwrap());
+            let header = table.iter().take_while(|word| ***word != "dev-1").count();
+            assert_eq!(header + hidden, 14, "{width}x{height}: {shown:?}");
+            assert!(names.iter().all(|name| hidden > 0 || table.iter().any(|word| word == name)), "{width}");
+            assert!(
+                table.iter().any(|word| *word == "23.21") || width < 24,
+                "{width}: the temperature goes last"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_longer_than_the_screen_is_cut_with_a_sign() {
+    let mut watch = Watch::new(START);
+    let long = "dev-12345678901234567890123456";
+    watch.message(START, &format!("device/{long}/hello"), &hello(long, 3, 68));
+    for width in 20..=200 {
+        let shown = words(&watch, (width, 8));
+        let name = shown.iter().find(|word| word.starts_with("dev-")).unwrap();
+        assert!(name == long || (name.ends_with('…') && width < 31), "{width}: {name}");
+    }
+}
+
 #[test]
 fn a_picture_of_the_screen_is_well_formed_svg() {
     let svg = Form::Svg.render(&picture(&mut View::default(), &watched(), "localhost:8883", after(125)));
