@@ -74,7 +74,7 @@ fn a_blank_device_is_provisioned_and_starts() {
     let about = about();
     let who = ToDevice::Identify { version: VERSION };
     let blank = say(&mut line, &who, |answer| {
-        matches!(answer, FromDevice::Identity { version: VERSION, life: Life::Blank, identity: None, ref firmware,
+        matches!(answer, FromDevice::Identity { version: VERSION, life: Life::Blank, identity: None, until_s: None, ref firmware,
             ref board, ref serial, factory } if *firmware == about.firmware && *board == about.board
             && *serial == about.serial && factory == about.factory.id())
     });

@@ -17,9 +17,12 @@ use protocol::x509::Csr;
 use protocol::{Channel, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
 use world::Platform;
 use world::factory::configuration;
-use world::field::{DAY_MS, Field, ID, id, one, stranger};
+use world::field::{DAY_MS, Field, ID, START_S, id, one, stranger};
 use world::service::{Ca, certificates, key_of, signed_with};
 use world::vault::public;
+
+/// When a retirement expires: later than the tests last.
+const EXPIRES_S: u64 = START_S + 20 * 86_400;
 
 /// A document that a running device takes, with the channel that it comes on. Changes of the configuration and what is known
 /// of the log have tests of their own.
@@ -98,7 +101,8 @@ impl Target {
             ContentType::Command => signed_with(&rotate(audience, number), scalar),
             ContentType::Retirement => {
                 let identity = public(&self.own).id();
-                signed_with(&Retirement { audience, number, end: End::Blank, identity }, scalar)
+                let (end, expires_s) = (End::Blank, EXPIRES_S);
+                signed_with(&Retirement { audience, number, end, identity, expires_s }, scalar)
             }
             ContentType::Rollout => {
                 signed_with(&Rollout { audience, number, manifest: [1; 32], share: 1_000 }, scalar)

@@ -286,7 +286,13 @@ pub struct Retirement {
     /// The identity key that the device has, so that an old document does not end a later life.
     #[n(4)]
     pub identity: KeyId,
+    /// Seconds since 1970 from which on it counts for nothing; at most [`RETIREMENT_S_MAX`] ahead.
+    #[n(5)]
+    pub expires_s: u64,
 }
+
+/// How far ahead a [`Retirement`] may expire, in seconds: 30 days. What could end a device for good lies about no longer.
+pub const RETIREMENT_S_MAX: u64 = 30 * 86_400;
 
 /// Everything a blank device gets; verified and committed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

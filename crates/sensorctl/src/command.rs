@@ -7,6 +7,7 @@
 pub mod run;
 
 use crate::identity::says;
+use crate::operator::now;
 use crate::powers::{self, Numbers, PowersError};
 use crate::publish::Message;
 use crate::signer::Signer;
@@ -18,6 +19,9 @@ use protocol::{Channel, CommandAnswer, DeviceId, IdentityState, KeyId, Name, Ref
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+
+/// How long the end of a life may be begun after it was signed, in seconds: it is for a device that listens.
+pub const DECOMMISSION_S: u64 = 3_600;
 
 /// In the list of numbers: commands, and ends of lives. A number is used for one of them alone.
 const COMMAND: &str = "command";
@@ -130,7 +134,8 @@ impl Order {
         identity: KeyId,
     ) -> Result<Self, PowersError> {
         let audience = Audience::Device(device.clone());
-        let document = powers::sign(signer, &Retirement { audience, number, end, identity })?;
+        let expires_s = now().seconds().saturating_add(DECOMMISSION_S);
+        let document = powers::sign(signer, &Retirement { audience, number, end, identity, expires_s })?;
         Ok(Self {
             action: ActionName::Decommission,
             audience: AudienceKind::Device,

@@ -9,7 +9,8 @@ use super::{Effect, Identity, IdentityError};
 use crate::interface::End;
 use crate::platform::{Key, Platform, StorageError, Uptime};
 use protocol::document::{
-    Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, Retirement, Rollout, RootList,
+    Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, RETIREMENT_S_MAX, Retirement,
+    Rollout, RootList,
 };
 use protocol::signed::{Document, Envelope, Verified};
 use protocol::x509::Certificate;
@@ -68,7 +69,7 @@ impl Identity {
             (Channel::IdentityDesired, ContentType::Certificate) => {
                 self.certificate(&envelope, mark, time, platform)
             }
-            (Channel::Command, ContentType::Retirement) => self.retirement(&envelope),
+            (Channel::Command, ContentType::Retirement) => self.retirement(&envelope, time),
             _ => Err(Refusal::ContentType),
         }
     }
@@ -226,12 +227,18 @@ impl Identity {
         Ok(())
     }
 
-    fn retirement(&self, envelope: &Envelope<'_>) -> Result<Effect, Refusal> {
+    fn retirement(&self, envelope: &Envelope<'_>, time: EpochMillis) -> Result<Effect, Refusal> {
         let document = self.verify::<Retirement>(envelope)?;
         alone(&document.audience)?;
         // The document is for one life: a device that was provisioned again has another key.
         if document.identity != self.key {
             return Err(Refusal::Replayed);
+        }
+        if time.seconds() >= document.expires_s {
+            return Err(Refusal::Expired);
+        }
+        if document.expires_s - time.seconds() > RETIREMENT_S_MAX {
+            return Err(Refusal::Payload);
         }
         Ok(Effect::Retire(document.end))
     }

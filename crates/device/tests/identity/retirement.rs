@@ -8,7 +8,7 @@ use device::platform::BACKLOG_SLOTS;
 use device::provisioning::{Standing, standing};
 use device::{Device, Event, Key, Note, StartError, Uptime};
 use protocol::config::Authentication;
-use protocol::document::End;
+use protocol::document::{End, RETIREMENT_S_MAX};
 use protocol::identity_state::Life;
 use protocol::{Channel, Failure, Refusal};
 
@@ -231,4 +231,29 @@ fn a_blank_device_can_be_provisioned_again_under_any_id() {
         assert_eq!((second.snapshot(), second.ended), (before, None));
         assert!(second.device().boot() > 1, "the number of the boot goes on");
     }
+}
+
+#[test]
+fn a_retirement_whose_time_is_over_or_too_far_ahead_ends_no_life() {
+    let mut field = Field::settled();
+    let key = field.identity().id();
+    let before = field.snapshot();
+    let now_s = field.time().seconds();
+    for (expires_s, why) in [
+        (0, Refusal::Expired),
+        (now_s - 1, Refusal::Expired),
+        (now_s, Refusal::Expired),
+        (now_s + RETIREMENT_S_MAX + 60, Refusal::Payload),
+        (u64::MAX, Refusal::Payload),
+    ] {
+        for end in [End::Blank, End::Destroyed] {
+            let document = field.service.retire_until(&id(), end, key, expires_s);
+            field.send(Channel::Command, &document);
+            assert_eq!(field.notes.last(), Some(&Note::DocumentRefused(why)), "{expires_s}");
+        }
+    }
+    assert_eq!(field.snapshot(), before);
+    let document = field.service.retire_until(&id(), End::Blank, key, now_s + RETIREMENT_S_MAX);
+    field.send(Channel::Command, &document);
+    assert_eq!(field.ended, Some(End::Blank));
 }

@@ -1,6 +1,6 @@
 //! Documents that are signed well and whose content does not fit this device.
 
-use super::{Target, until};
+use super::{EXPIRES_S, Target, until};
 use crate::world::field::{DAY_MS, ID, START_S, one, stranger};
 use crate::world::service::{Ca, Leaf, certificates, key_of, signed_with};
 use crate::world::vault::public;
@@ -144,7 +144,7 @@ fn a_retirement_of_another_key_is_refused() {
         [("factory", factory), ("pending", pending), ("TLS", target.tls.id()), ("none", KeyId([0; 32]))]
     {
         for end in [End::Blank, End::Destroyed] {
-            let document = Retirement { audience: one(), number: 6, end, identity };
+            let document = Retirement { audience: one(), number: 6, end, identity, expires_s: EXPIRES_S };
             let document = signed_with(&document, &key_of(Power::Anchors));
             target.refuses(Channel::Command, &document, Refusal::Replayed, what);
         }

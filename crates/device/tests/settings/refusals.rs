@@ -74,6 +74,7 @@ fn every_near_miss_is_refused_by_its_name_and_changes_nothing() {
         number: 99,
         end: End::Blank,
         identity: bench.device().identity(),
+        expires_s: u64::MAX,
     };
     let long = format!("{payload}{}", " ".repeat(CONFIGURATION_BYTES_MAX));
     let longest = format!("{payload}{}", " ".repeat(PAYLOAD_BYTES_MAX));

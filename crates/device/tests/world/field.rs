@@ -256,6 +256,7 @@ impl<P: Platform + Slots> Field<P> {
     }
 
     fn drive(&mut self) {
+        self.service.now_s = self.time().seconds();
         for _ in 0..1_000 {
             if self.device.as_mut().is_some_and(|device| (self.outage)(device.platform())) {
                 return self.restart();

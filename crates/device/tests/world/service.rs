@@ -135,6 +135,8 @@ pub struct Service {
     pub leaf: Leaf,
     /// Number of the last document.
     pub number: u32,
+    /// What time it is, in seconds since 1970.
+    pub now_s: u64,
     /// The identity keys that it knows.
     pub registered: RefCell<Vec<PublicKey>>,
 }
@@ -143,7 +145,7 @@ impl Service {
     pub fn new() -> Self {
         let until = EpochMillis::from_seconds(super::BUILD.seconds() + 10 * 365 * 86_400);
         let leaf = Leaf { from: super::BUILD, until, client: true, authority: false };
-        Self { ca: Ca::new("root", until), leaf, number: 1, registered: RefCell::default() }
+        Self { ca: Ca::new("root", until), leaf, number: 1, now_s: 0, registered: RefCell::default() }
     }
 
     /// What a blank device with these requests gets, after `change`.
@@ -237,8 +239,12 @@ impl Service {
     }
 
     pub fn retire(&mut self, id: &DeviceId, end: End, identity: KeyId) -> Vec<u8> {
+        self.retire_until(id, end, identity, self.now_s + 3_600)
+    }
+
+    pub fn retire_until(&mut self, id: &DeviceId, end: End, identity: KeyId, expires_s: u64) -> Vec<u8> {
         self.number += 1;
         let audience = Audience::Device(id.clone());
-        signed(&Retirement { audience, number: self.number, end, identity }, Power::Anchors)
+        signed(&Retirement { audience, number: self.number, end, identity, expires_s }, Power::Anchors)
     }
 }

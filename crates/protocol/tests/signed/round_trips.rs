@@ -77,7 +77,7 @@ proptest! {
         reads_back(&AuthorityKey { audience: audience.clone(), number, power, key }, &mut Vec::new());
         reads_back(&Command { audience, number, expires_s, action }, &mut Vec::new());
         let audience = Audience::Device(id);
-        reads_back(&Retirement { audience, number, end, identity: KeyId(identity) }, &mut Vec::new());
+        reads_back(&Retirement { audience, number, end, identity: KeyId(identity), expires_s }, &mut Vec::new());
     }
 
     #[test]
