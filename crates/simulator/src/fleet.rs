@@ -181,7 +181,12 @@ impl Counters {
                 self.acknowledge.saturating_record(after.as_micros() as u64);
             }
             Report::Booted(booted) => self.booted(*booted, seen),
-            Report::Started { .. } | Report::Note { .. } | Report::Unusable(_) | Report::Fetching(_) => {}
+            Report::Started { .. }
+            | Report::Note { .. }
+            | Report::Unusable(_)
+            | Report::NotReached { .. }
+            | Report::Dropped(_)
+            | Report::Fetching(_) => {}
         }
     }
 

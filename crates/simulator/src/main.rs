@@ -217,9 +217,12 @@ async fn run_until_stopped(args: Run, stop: Stop) -> Result<()> {
             let _unread = match report {
                 Report::Started { id, boot } => ready(&format!("device id={id} boot={boot}")),
                 Report::Booted(Booted::Again(_)) => Ok(()),
-                Report::Note { .. } | Report::Unusable(_) | Report::Booted(_) | Report::Restarting { .. } => {
-                    line(&report.to_string())
-                }
+                Report::Note { .. }
+                | Report::Unusable(_)
+                | Report::NotReached { .. }
+                | Report::Dropped(_)
+                | Report::Booted(_)
+                | Report::Restarting { .. } => line(&report.to_string()),
                 _ => Ok(()),
             };
         });

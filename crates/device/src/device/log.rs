@@ -144,6 +144,7 @@ const fn refuses_a_peer(failure: Failure) -> bool {
         | Failure::TlsOther
         | Failure::Credentials
         | Failure::MqttProtocol
+        | Failure::MqttSession
         | Failure::MqttIdentifier
         | Failure::MqttCredentials
         | Failure::MqttNotAuthorised
@@ -156,6 +157,7 @@ const fn refuses_a_peer(failure: Failure) -> bool {
         | Failure::SubscribeTimeout
         | Failure::AckTimeout
         | Failure::KeepAlive
+        | Failure::MqttDisconnect
         | Failure::PeerClosed
         | Failure::LinkLost
         | Failure::Requested => false,

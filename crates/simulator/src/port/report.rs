@@ -1,10 +1,12 @@
 //! What a port tells of its device: for a log, for counting, for tests.
 
 use crate::slots::Booted;
+use device::dropped::Dropped;
 use device::{Note, Uptime};
 use protocol::topic::TopicText;
-use protocol::{DeviceId, EpochMillis, ResetCause};
+use protocol::{DeviceId, EpochMillis, Failure, ResetCause};
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Something the device did.
@@ -30,6 +32,15 @@ pub enum Report {
     },
     /// Its key, certificate or roots cannot be used for a connection: why.
     Unusable(String),
+    /// An attempt at one of the service's addresses has failed: the next one is for another, where there are several.
+    NotReached {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        failure: Failure,
+    },
+    /// Something of the service was dropped, and is worth a word.
+    Dropped(Dropped),
     /// It measured.
     Sampled,
     /// It published a message.
@@ -68,6 +79,10 @@ impl fmt::Display for Report {
             Self::Note { time: Some(time), note, .. } => write!(f, "{time} {note}"),
             Self::Note { time: None, uptime, note } => write!(f, "+{} ms {note}", uptime.0),
             Self::Unusable(why) => write!(f, "no connection: {why}"),
+            Self::NotReached { address, failure } => {
+                write!(f, "no connection at {address}: {failure} ({})", failure.as_str())
+            }
+            Self::Dropped(dropped) => dropped.fmt(f),
             Self::Sampled => f.write_str("measured"),
             Self::Published { bytes } => write!(f, "published {bytes} bytes"),
             Self::Acknowledged { after } => write!(f, "acknowledged after {} ms", after.as_millis()),
