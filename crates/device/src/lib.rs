@@ -18,6 +18,7 @@ pub mod clock;
 mod commands;
 pub mod config;
 mod device;
+pub mod dropped;
 pub mod entropy;
 pub mod fuzz;
 pub mod identity;

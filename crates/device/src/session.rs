@@ -49,6 +49,23 @@ impl Default for Policy {
     }
 }
 
+/// Which of a host's addresses is tried next: in turn over the attempts, and the one that led to CONNACK again. A port keeps
+/// one for its connections; addresses are sorted, so that the name service's order does not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressTurn(u16);
+
+impl AddressTurn {
+    /// The place, among `count` sorted addresses, of the one to be tried; 0 where there is none.
+    pub const fn choose(self, count: usize) -> usize {
+        if count == 0 { 0 } else { self.0 as usize % count }
+    }
+
+    /// The attempt has ended before CONNACK: it is the next one's turn.
+    pub const fn failed(&mut self) {
+        self.0 = self.0.wrapping_add(1);
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Not connected; `until` is when the next attempt may start.

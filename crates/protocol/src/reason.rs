@@ -66,6 +66,8 @@ named! {
         TlsOther = "tls_other", "the TLS handshake failed";
         Credentials = "credentials", "the device's own certificate, key or roots are missing or unusable";
         MqttProtocol = "mqtt_protocol", "the service does not speak MQTT 3.1.1";
+        MqttSession = "mqtt_session", "the service kept a session, though the device asks for a new one each time";
+        MqttDisconnect = "mqtt_disconnect", "the service sent DISCONNECT, which in MQTT 3.1.1 only clients may";
         MqttIdentifier = "mqtt_identifier", "the service refused the client identifier";
         MqttUnavailable = "mqtt_unavailable", "the service says that it is not available";
         MqttCredentials = "mqtt_credentials", "the service refused user name or password";

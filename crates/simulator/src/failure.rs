@@ -4,60 +4,19 @@
 use crate::tls::SelfSigned;
 use protocol::Failure;
 use protocol::x509::path::PathFault;
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
 use std::io::{self, ErrorKind};
 use tokio_rustls::rustls::{
     AlertDescription, CertificateError, Error as RustlsError, OtherError, PeerMisbehaved,
 };
 
-/// Why connecting failed or a connection ended.
-pub fn of_connection(error: &ConnectionError) -> Failure {
-    match error {
-        ConnectionError::NetworkTimeout => Failure::ConnectTimeout,
-        ConnectionError::FlushTimeout => Failure::LinkLost,
-        ConnectionError::Tls(error) => of_tls_layer(error),
-        ConnectionError::Io(error) => of_io(error),
-        ConnectionError::ConnectionRefused(code) => of_connack(*code),
-        ConnectionError::NotConnAck(_) => Failure::MqttProtocol,
-        ConnectionError::RequestsDone => Failure::Requested,
-        ConnectionError::MqttState(error) => of_state(error),
-    }
-}
-
-fn of_tls_layer(error: &TlsError) -> Failure {
-    match error {
-        TlsError::Io(error) => of_io(error),
-        TlsError::TLS(error) => of_rustls(error),
-        TlsError::DNSName(_) | TlsError::Addr(_) => Failure::TlsName,
-        TlsError::NoValidCertInChain | TlsError::NoValidClientCertInChain | TlsError::NoValidKeyInChain => {
-            Failure::Credentials
-        }
-        TlsError::WebPki(_) => Failure::TlsCertificate,
-    }
-}
-
-fn of_state(error: &StateError) -> Failure {
-    match error {
-        StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)) => of_io(error),
-        StateError::ConnectionAborted => Failure::PeerClosed,
-        StateError::AwaitPingResp => Failure::KeepAlive,
-        StateError::CollisionTimeout => Failure::AckTimeout,
-        StateError::InvalidState
-        | StateError::Unsolicited(_)
-        | StateError::WrongPacket
-        | StateError::EmptySubscription
-        | StateError::Deserialization(_) => Failure::MqttProtocol,
-    }
-}
-
 /// What a CONNACK that is no success means (MQTT 3.1.1, table 3.1).
-pub fn of_connack(code: ConnectReturnCode) -> Failure {
+pub fn of_connack(code: u8) -> Failure {
     match code {
-        ConnectReturnCode::BadClientId => Failure::MqttIdentifier,
-        ConnectReturnCode::ServiceUnavailable => Failure::MqttUnavailable,
-        ConnectReturnCode::BadUserNamePassword => Failure::MqttCredentials,
-        ConnectReturnCode::NotAuthorized => Failure::MqttNotAuthorised,
-        ConnectReturnCode::RefusedProtocolVersion | ConnectReturnCode::Success => Failure::MqttProtocol,
+        2 => Failure::MqttIdentifier,
+        3 => Failure::MqttUnavailable,
+        4 => Failure::MqttCredentials,
+        5 => Failure::MqttNotAuthorised,
+        _ => Failure::MqttProtocol,
     }
 }
 
@@ -180,23 +139,12 @@ mod tests {
         let tls = RustlsError::AlertReceived(AlertDescription::CertificateRequired);
         let once = io::Error::new(ErrorKind::InvalidData, tls);
         assert_eq!(of_io(&once), Failure::TlsClientRejected);
-        let twice = io::Error::other(once);
-        let state = StateError::Deserialization(mqttbytes::Error::Io(twice));
-        assert_eq!(of_connection(&ConnectionError::MqttState(state)), Failure::TlsClientRejected);
+        assert_eq!(of_io(&io::Error::other(once)), Failure::TlsClientRejected);
     }
 
     #[test]
     fn every_refusing_connack_has_its_own_name() {
-        use ConnectReturnCode as C;
-        let names: Vec<Failure> = [
-            C::RefusedProtocolVersion,
-            C::BadClientId,
-            C::ServiceUnavailable,
-            C::BadUserNamePassword,
-            C::NotAuthorized,
-        ]
-        .map(of_connack)
-        .to_vec();
+        let names: Vec<Failure> = (1..=6).map(of_connack).collect();
         assert_eq!(
             names,
             [
@@ -204,7 +152,8 @@ mod tests {
                 Failure::MqttIdentifier,
                 Failure::MqttUnavailable,
                 Failure::MqttCredentials,
-                Failure::MqttNotAuthorised
+                Failure::MqttNotAuthorised,
+                Failure::MqttProtocol
             ]
         );
     }

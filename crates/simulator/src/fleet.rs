@@ -185,6 +185,8 @@ impl Counters {
             | Report::Note { .. }
             | Report::Warning { .. }
             | Report::Unusable(_)
+            | Report::NotReached { .. }
+            | Report::Dropped(_)
             | Report::Fetching(_) => {}
         }
     }

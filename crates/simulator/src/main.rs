@@ -220,6 +220,8 @@ async fn run_until_stopped(args: Run, stop: Stop) -> Result<()> {
                 Report::Note { .. }
                 | Report::Warning { .. }
                 | Report::Unusable(_)
+                | Report::NotReached { .. }
+                | Report::Dropped(_)
                 | Report::Booted(_)
                 | Report::Restarting { .. } => line(&report.to_string()),
                 _ => Ok(()),

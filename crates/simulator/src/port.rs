@@ -28,13 +28,16 @@ use crate::product::{self, BOARD};
 use crate::sensor::Instrument;
 use crate::slots::{BootError, Misbehaviour};
 use crate::tls::DeviceClock;
+use device::dropped::Drops;
 use device::provisioning::InService;
+use device::session::AddressTurn;
 use device::{BootInfo, Device, End, Event, KeyValue, Pace, Policy, StartError, Uptime};
 use outside::{Outside, Over, next_of_exchange, next_of_line, next_of_link};
 use protocol::image::Version;
 use protocol::provisioning::MESSAGE_BYTES_MAX;
 use protocol::{EpochMillis, Name, ResetCause, State};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -53,6 +56,8 @@ pub struct Port {
     pub info: BootInfo,
     /// What it measures with.
     pub sensor: Box<dyn Instrument + Send>,
+    /// The service's addresses; where there are none the name service is asked.
+    pub known: Vec<IpAddr>,
     /// Who is told what it does.
     pub observer: Box<dyn FnMut(&Report) + Send>,
 }
@@ -147,6 +152,7 @@ impl Port {
                 pace: Pace::default(),
             },
             sensor: Box::new(sensor),
+            known: Vec::new(),
             observer: Box::new(|_| {}),
         }
     }
@@ -211,6 +217,10 @@ impl Port {
             observer: &mut *self.observer,
             broken,
             link: None,
+            trying: None,
+            turn: AddressTurn::default(),
+            known: self.known.clone(),
+            drops: Drops::new(),
             exchange: None,
             published: HashMap::new(),
         };

@@ -130,6 +130,8 @@ fn a_client_that_leaves_before_connack_does_not_take_the_broker_with_it() {
             login: None,
             keep_alive_s: 60,
             timeout: Duration::from_secs(5),
+            turn: device::session::AddressTurn::default(),
+            known: Vec::new(),
         };
         // Gone after 0 to 59 ms: some of them between CONNECT and CONNACK, which rumqttd takes some 40 ms for.
         for patience in 0..60 {

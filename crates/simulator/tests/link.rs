@@ -3,114 +3,19 @@
 
 mod support;
 
-use protocol::{EpochMillis, Failure};
-use simulator::mqtt::{INCOMING_MAX, Link, LinkEvent, Target};
+use device::dropped::{PAYLOAD_BYTES_MAX, Why};
+use protocol::Failure;
+use simulator::mqtt::LinkEvent;
 use simulator::port::stopper;
-use simulator::tls::{self, DeviceClock};
-use std::sync::Arc;
 use std::time::Duration;
-use support::server::{CONNACK, acceptor};
-use support::{Authority, PATIENCE, configuration, honest_time, loopback, port, provisioned};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::server::TlsStream;
-
-const CONNECT: u8 = 1;
-const PUBLISH: u8 = 3;
-const SUBSCRIBE: u8 = 8;
-const PINGREQ: u8 = 12;
-const DISCONNECT: u8 = 14;
-
-/// The server's end of a connection.
-struct Script(TlsStream<TcpStream>);
-
-impl Script {
-    async fn accept(listener: &TcpListener, authority: &Authority) -> Self {
-        let (stream, _) = listener.accept().await.unwrap();
-        let acceptor = acceptor(&authority.server(&["localhost"]), Some(authority.root()));
-        Self(acceptor.accept(stream).await.unwrap())
-    }
-
-    /// The next packet: its type and what follows its length. `None` where the other side has hung up.
-    async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
-        let first = tokio::time::timeout(PATIENCE, self.0.read_u8()).await.unwrap().ok()?;
-        let (mut len, mut shift) = (0, 0);
-        loop {
-            let byte = self.0.read_u8().await.unwrap();
-            len |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let mut body = vec![0; len];
-        self.0.read_exact(&mut body).await.unwrap();
-        Some((first >> 4, body))
-    }
-
-    async fn expect(&mut self, kind: u8) -> Vec<u8> {
-        let (found, body) = self.packet().await.expect("a packet");
-        assert_eq!(found, kind);
-        body
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-        self.0.flush().await.unwrap();
-    }
-
-    async fn acknowledge(&mut self, publish: &[u8]) {
-        let [high, low] = packet_id(publish);
-        self.send(&[0x40, 2, high, low]).await;
-    }
-}
-
-/// The packet identifier of a PUBLISH with QoS 1: behind the topic.
-fn packet_id(publish: &[u8]) -> [u8; 2] {
-    let topic = usize::from(u16::from_be_bytes([publish[0], publish[1]]));
-    [publish[2 + topic], publish[3 + topic]]
-}
-
-/// A link and the server's end of it, with TLS done and CONNECT sent.
-async fn opened(keep_alive_s: u16) -> (Link, Script) {
-    let authority = Authority::new("ours");
-    let listener = TcpListener::bind(loopback()).await.unwrap();
-    let clock = DeviceClock::default();
-    clock.set(EpochMillis::from_seconds(1_800_000_000));
-    let tls = tls::client_config(authority.credentials("dev-1"), clock).unwrap();
-    let target = Target {
-        host: "localhost".to_owned(),
-        port: listener.local_addr().unwrap().port(),
-        client_id: "dev-1".to_owned(),
-        login: None,
-        keep_alive_s,
-        timeout: PATIENCE,
-    };
-    let link = Link::open(&target, Arc::new(tls));
-    let mut script = Script::accept(&listener, &authority).await;
-    let connect = script.expect(CONNECT).await;
-    assert_eq!(&connect[..8], b"\0\x04MQTT\x04\x02", "MQTT 3.1.1, clean session, neither will nor password");
-    assert_eq!(&connect[8..10], keep_alive_s.to_be_bytes());
-    assert_eq!(&connect[10..], b"\0\x05dev-1");
-    (link, script)
-}
-
-async fn next(link: &mut Link) -> Option<LinkEvent> {
-    tokio::time::timeout(PATIENCE, link.next()).await.expect("an event")
-}
-
-/// A link that is connected.
-async fn connected() -> (Link, Script) {
-    let (mut link, mut script) = opened(60).await;
-    script.send(&CONNACK).await;
-    assert!(matches!(next(&mut link).await, Some(LinkEvent::Connected { .. })));
-    (link, script)
-}
-
-async fn fails(link: &mut Link, failure: Failure) {
-    assert_eq!(next(link).await, Some(LinkEvent::Failed(failure)));
-    assert_eq!(next(link).await, None);
-}
+use support::script::{
+    CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, SUBSCRIBE, Script, UNSUBSCRIBE, connected, fails, next,
+    opened,
+};
+use support::server::CONNACK;
+use support::{Authority, configuration, honest_time, loopback, port, provisioned};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn every_refusing_connack_is_named_and_ends_the_attempt() {
@@ -154,9 +59,21 @@ async fn acknowledgements_in_any_order_carry_the_token_of_their_message() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_that_nobody_asked_for_ends_the_connection() {
+async fn an_acknowledgement_that_nobody_waits_for_or_that_comes_twice_is_dropped_and_counted() {
     let (mut link, mut script) = connected().await;
-    script.send(&[0x40, 2, 0, 9]).await;
+    let stray = || Some(LinkEvent::Dropped { why: Why::Stray, topic: Vec::new(), bytes: 0 });
+    for id in [0, 9] {
+        script.send(&[0x40, 2, 0, id]).await;
+        assert_eq!(next(&mut link).await, stray());
+    }
+    link.publish(700, "device/dev-1/telemetry", b"x", false).unwrap();
+    let message = script.expect(PUBLISH).await;
+    script.acknowledge(&message).await;
+    script.acknowledge(&message).await;
+    assert_eq!(next(&mut link).await, Some(LinkEvent::Acknowledged(700)));
+    assert_eq!(next(&mut link).await, stray());
+    // A third byte is no PUBACK.
+    script.send(&[0x40, 3, 0, 9, 0]).await;
     fails(&mut link, Failure::MqttProtocol).await;
 }
 
@@ -172,15 +89,63 @@ async fn a_subscription_is_granted_only_where_every_topic_is() {
     }
 }
 
-#[tokio::test]
-async fn a_message_arrives_whole_and_one_that_is_too_large_ends_the_connection() {
+/// A link that has subscribed to `t`.
+async fn subscribed() -> (simulator::mqtt::Link, Script) {
     let (mut link, mut script) = connected().await;
+    link.subscribe(["t".to_owned()]).unwrap();
+    let subscribe = script.expect(SUBSCRIBE).await;
+    script.send(&[0x90, 3, subscribe[0], subscribe[1], 1]).await;
+    assert_eq!(next(&mut link).await, Some(LinkEvent::Subscribed { granted: true }));
+    (link, script)
+}
+
+#[tokio::test]
+async fn a_message_arrives_whole_and_one_that_is_too_long_is_dropped_and_acknowledged() {
+    let (mut link, mut script) = subscribed().await;
     script.send(b"\x30\x06\0\x01thiy").await;
-    let expected = LinkEvent::Message { topic: "t".to_owned(), payload: b"hiy".to_vec() };
-    assert_eq!(next(&mut link).await, Some(expected));
-    let len = INCOMING_MAX + 1;
-    script.send(&[0x30, (len & 0x7f) as u8 | 0x80, (len >> 7) as u8]).await;
-    fails(&mut link, Failure::MqttProtocol).await;
+    let whole =
+        |payload: &[u8]| Some(LinkEvent::Message { topic: "t".to_owned(), payload: payload.to_vec() });
+    assert_eq!(next(&mut link).await, whole(b"hiy"));
+    for (len, taken) in
+        [(PAYLOAD_BYTES_MAX, true), (PAYLOAD_BYTES_MAX + 1, false), (11_000, false), (2_000_000, false)]
+    {
+        let payload = vec![b'x'; len];
+        script.publish("t", 7, &payload).await;
+        let mut event = next(&mut link).await;
+        while event == Some(LinkEvent::Alive) {
+            event = next(&mut link).await;
+        }
+        let dropped = LinkEvent::Dropped { why: Why::TooLong, topic: b"t".to_vec(), bytes: len as u32 };
+        assert_eq!(event, if taken { whole(&payload) } else { Some(dropped) });
+        assert_eq!(script.expect(PUBACK).await, [0, 7], "{len} bytes");
+    }
+    script.send(b"\x30\x06\0\x01thiy").await;
+    assert_eq!(next(&mut link).await, whole(b"hiy"));
+}
+
+#[tokio::test]
+async fn a_topic_that_was_not_subscribed_to_is_dropped_until_it_is_and_after_it_was_released() {
+    let (mut link, mut script) = subscribed().await;
+    let dropped =
+        || Some(LinkEvent::Dropped { why: Why::NotSubscribed, topic: b"firmware/block".to_vec(), bytes: 1 });
+    script.publish("firmware/block", 7, b"x").await;
+    assert_eq!(next(&mut link).await, dropped());
+    assert_eq!(script.expect(PUBACK).await, [0, 7]);
+    link.fetch("firmware/block").unwrap();
+    let subscribe = script.expect(SUBSCRIBE).await;
+    // What is retained may come before the answer.
+    script.publish("firmware/block", 8, b"x").await;
+    script.send(&[0x90, 3, subscribe[0], subscribe[1], 1]).await;
+    let message = LinkEvent::Message { topic: "firmware/block".to_owned(), payload: b"x".to_vec() };
+    assert_eq!(next(&mut link).await, Some(message.clone()));
+    assert_eq!(script.expect(PUBACK).await, [0, 8]);
+    link.release("firmware/block").unwrap();
+    let unsubscribe = script.expect(UNSUBSCRIBE).await;
+    script.publish("firmware/block", 9, b"x").await;
+    assert_eq!(next(&mut link).await, Some(message), "it was on its way");
+    script.send(&[0xb0, 2, unsubscribe[0], unsubscribe[1]]).await;
+    script.publish("firmware/block", 10, b"x").await;
+    assert_eq!(next(&mut link).await, dropped());
 }
 
 #[tokio::test]

@@ -159,8 +159,11 @@ async fn connect(
         login,
         keep_alive_s: 60,
         timeout: PATIENCE,
+        turn: device::session::AddressTurn::default(),
+        known: Vec::new(),
     };
     let mut link = Link::open(&target, tls);
+    assert!(matches!(event(&mut link).await, LinkEvent::Trying(_)));
     match timeout(PATIENCE, link.next()).await.expect("an end in time") {
         Some(LinkEvent::Connected { .. }) => Ok(link),
         Some(LinkEvent::Failed(failure)) => Err(failure),

@@ -141,6 +141,7 @@ const fn refuses_a_peer(failure: Failure) -> bool {
         | Failure::TlsOther
         | Failure::Credentials
         | Failure::MqttProtocol
+        | Failure::MqttSession
         | Failure::MqttIdentifier
         | Failure::MqttCredentials
         | Failure::MqttNotAuthorised
@@ -153,6 +154,7 @@ const fn refuses_a_peer(failure: Failure) -> bool {
         | Failure::SubscribeTimeout
         | Failure::AckTimeout
         | Failure::KeepAlive
+        | Failure::MqttDisconnect
         | Failure::PeerClosed
         | Failure::LinkLost
         | Failure::Requested => false,

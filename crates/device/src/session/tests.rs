@@ -1,4 +1,5 @@
 use super::*;
+use heapless::Vec;
 
 const POLICY: Policy = Policy {
     backoff_floor_ms: 1_000,
@@ -214,4 +215,20 @@ fn another_keep_alive_counts_from_then_on() {
     session.configure(5);
     assert_eq!(session.overdue(Uptime(7_499)), None);
     assert_eq!(session.overdue(Uptime(7_500)), Some(Failure::KeepAlive));
+}
+
+#[test]
+fn each_failed_attempt_is_followed_by_one_for_the_next_address_and_the_good_one_stays() {
+    let mut turn = AddressTurn::default();
+    let mut tried = Vec::<usize, 8>::new();
+    for _ in 0..4 {
+        tried.push(turn.choose(3)).unwrap();
+        turn.failed();
+    }
+    assert_eq!(tried, [0, 1, 2, 0]);
+    assert_eq!((turn.choose(3), turn.choose(3)), (1, 1), "until it fails");
+    assert_eq!((turn.choose(1), turn.choose(0)), (0, 0));
+    turn = AddressTurn(u16::MAX);
+    turn.failed();
+    assert_eq!(turn.choose(3), 0);
 }

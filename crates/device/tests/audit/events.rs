@@ -138,6 +138,7 @@ fn refused_peers_are_recorded_and_a_network_that_fails_is_not() {
             Failure::SubscribeTimeout,
             Failure::AckTimeout,
             Failure::KeepAlive,
+            Failure::MqttDisconnect,
             Failure::PeerClosed,
             Failure::LinkLost,
             Failure::Requested,

@@ -222,8 +222,8 @@ pub fn explain(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis) -> Option<Pat
             Ok(member) => member.issuer,
             Err(fault) => return Some(fault),
         };
-        let issues = |der: &&&[u8]| Member::decode(der).is_ok_and(|member| member.subject == issuer);
-        let mut named = roots.iter().filter(issues);
+        let is_issuer = |der: &&&[u8]| Member::decode(der).is_ok_and(|member| member.subject == issuer);
+        let mut named = roots.iter().filter(is_issuer);
         // Of several with one name, the library takes one that it may take.
         let fits =
             |der: &&&[u8]| Member::decode(der).is_ok_and(|root| root.check_root(between, time).is_ok());
@@ -233,7 +233,7 @@ pub fn explain(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis) -> Option<Pat
                 Err(_) => Some(PathFault::ChainTooLong),
             };
         }
-        let mut others = sent.iter().filter(|der| !path.contains(der)).filter(issues);
+        let mut others = sent.iter().filter(|der| !path.contains(der)).filter(is_issuer);
         let fits = |der: &&&[u8]| Member::decode(der).is_ok_and(|ca| ca.check_issuer(between).is_ok());
         match others.clone().find(fits).or_else(|| others.next()) {
             Some(issuer) => below = issuer,

@@ -8,10 +8,13 @@ use crate::sensor::Instrument;
 use crate::slots::Misbehaviour;
 use crate::time::{Exchange, Progress};
 use crate::tls::{self, CredentialsError, DeviceClock};
+use device::dropped::Drops;
 use device::identity::{self, CHAIN_BYTES_MAX, Credentials, ROOTS_BYTES_MAX};
+use device::session::AddressTurn;
 use device::{Command, Device, End, Event, KeyValue, StorageError, Uptime, VaultError};
 use protocol::{Failure, SensorFault};
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -71,6 +74,11 @@ pub(super) struct Outside<'p> {
     pub(super) observer: &'p mut (dyn FnMut(&Report) + Send),
     pub(super) broken: Option<Misbehaviour>,
     pub(super) link: Option<Link>,
+    /// The address that the attempt is for; `None` from CONNACK on.
+    pub(super) trying: Option<SocketAddr>,
+    pub(super) turn: AddressTurn,
+    pub(super) known: Vec<IpAddr>,
+    pub(super) drops: Drops,
     pub(super) exchange: Option<Exchange>,
     pub(super) published: HashMap<u16, Instant>,
 }
@@ -116,6 +124,8 @@ impl Outside<'_> {
                         login: password.map(|token| Login { user, password: Password::new(token.reveal()) }),
                         keep_alive_s,
                         timeout: Duration::from_millis(timeout_ms.into()),
+                        turn: self.turn,
+                        known: self.known.clone(),
                     };
                     wanted = Some((target, credentials));
                 }
@@ -138,7 +148,10 @@ impl Outside<'_> {
                         .and_then(|link| link.publish(token, &topic, payload, retain).err());
                     (self.observer)(&Report::Published { bytes: payload.len() });
                 }
-                Command::Disconnect => ended = self.link.take(),
+                Command::Disconnect => {
+                    self.not_reached(Failure::ConnectTimeout);
+                    ended = self.link.take();
+                }
                 Command::Sample if self.broken == Some(Misbehaviour::NoSensor) => {
                     reading = Some(Err(SensorFault::NoAnswer));
                 }
@@ -193,7 +206,16 @@ impl Outside<'_> {
     ) {
         let now = self.now();
         match event {
+            Some(LinkEvent::Trying(address)) => self.trying = Some(address),
+            Some(LinkEvent::Dropped { why, topic, bytes }) => {
+                if let Some(dropped) = self.drops.add(now, why, &topic, bytes) {
+                    (self.observer)(&Report::Dropped(dropped));
+                }
+                // Whatever came, the service is there.
+                device.handle(now, Event::Alive);
+            }
             Some(LinkEvent::Connected { handshake_ms }) => {
+                self.trying = None;
                 device.handle(now, Event::Connected { handshake_ms });
             }
             Some(LinkEvent::Subscribed { granted }) => device.handle(now, Event::Subscribed { granted }),
@@ -215,7 +237,16 @@ impl Outside<'_> {
 
     fn end_of_link<S: KeyValue>(&mut self, device: &mut Device<&mut Machine<S>>, failure: Failure) {
         self.link = None;
+        self.not_reached(failure);
         device.handle(self.now(), Event::Disconnected(failure));
+    }
+
+    /// Where the attempt had an address, it is the next one's turn.
+    fn not_reached(&mut self, failure: Failure) {
+        if let Some(address) = self.trying.take() {
+            self.turn.failed();
+            (self.observer)(&Report::NotReached { address, failure });
+        }
     }
 
     pub(super) fn time_event<S: KeyValue>(

@@ -2,10 +2,12 @@
 
 use crate::slots::Booted;
 use device::clock::Trouble;
+use device::dropped::Dropped;
 use device::{Note, Uptime};
 use protocol::topic::TopicText;
-use protocol::{DeviceId, EpochMillis, ResetCause};
+use protocol::{DeviceId, EpochMillis, Failure, ResetCause};
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Something the device did.
@@ -42,6 +44,15 @@ pub enum Report {
     },
     /// Its key, certificate or roots cannot be used for a connection: why.
     Unusable(String),
+    /// An attempt at one of the service's addresses has failed: the next one is for another, where there are several.
+    NotReached {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        failure: Failure,
+    },
+    /// Something of the service was dropped, and is worth a word.
+    Dropped(Dropped),
     /// It measured.
     Sampled,
     /// It published a message.
@@ -82,6 +93,10 @@ impl fmt::Display for Report {
             Self::Warning { time: Some(time), line, .. } => write!(f, "{time} {line}"),
             Self::Warning { time: None, uptime, line, .. } => write!(f, "+{} ms {line}", uptime.0),
             Self::Unusable(why) => write!(f, "no connection: {why}"),
+            Self::NotReached { address, failure } => {
+                write!(f, "no connection at {address}: {failure} ({})", failure.as_str())
+            }
+            Self::Dropped(dropped) => dropped.fmt(f),
             Self::Sampled => f.write_str("measured"),
             Self::Published { bytes } => write!(f, "published {bytes} bytes"),
             Self::Acknowledged { after } => write!(f, "acknowledged after {} ms", after.as_millis()),

@@ -5,6 +5,7 @@
 pub mod openssl;
 pub mod proxy;
 pub mod recorder;
+pub mod script;
 pub mod server;
 
 use device::{Note, Policy};

@@ -55,8 +55,13 @@ impl Server {
 
     /// Shows `leaf`; wants client certificates of `clients` where that is given.
     pub async fn start(leaf: &Leaf, clients: Option<CertificateDer<'static>>) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), leaf, clients).await
+    }
+
+    /// The same at this address.
+    pub async fn start_at(at: SocketAddr, leaf: &Leaf, clients: Option<CertificateDer<'static>>) -> Self {
         let acceptor = acceptor(leaf, clients);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(at).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let count = connections.clone();
