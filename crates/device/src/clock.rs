@@ -52,7 +52,7 @@ pub const JUMP_MAX_MS: u64 = 1_000_000;
 pub const AGREE_MS: u64 = 500;
 /// The same for a clock that has no time yet, in milliseconds: seconds are little where certificates need days, and the clock's
 /// error says so.
-pub const START_AGREE_MS: u64 = 5_000;
+pub const START_AGREE_MS: u64 = 2_000;
 /// How long the first of two answers is kept for the second, in milliseconds.
 pub const CANDIDATE_MS: u64 = 600_000;
 /// Largest error of a clock that may check certificates, in milliseconds: a day (threat model, asset 5).

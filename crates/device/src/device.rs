@@ -432,8 +432,12 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         }
         if self.session.is_running() && !self.outbox.is_full() {
             next = next.min(self.state_due);
-            for deadline in
-                [self.identity.next_request(), self.identity.next_rotation()].into_iter().flatten()
+            for deadline in [
+                self.identity.next_request(),
+                self.identity.next_rotation().filter(|_| self.commands.is_recorded()),
+            ]
+            .into_iter()
+            .flatten()
             {
                 next = next.min(deadline);
             }

@@ -80,7 +80,7 @@ fn a_list_that_does_not_lead_to_the_service_is_undone_and_its_number_is_used_up(
     field.cut_link(Failure::LinkLost);
     field.connect();
     field.run(1_000);
-    assert_eq!(field.state().replayed, 1, "counted since the start");
+    assert_eq!(field.state().replayed, 0, "what comes again byte for byte is no event");
     assert_eq!(field.notes.last(), Some(&Note::Connected { handshake_ms: 1 }));
 
     // A newer one counts.

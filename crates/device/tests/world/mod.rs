@@ -34,8 +34,9 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 pub const BUILD: EpochMillis = EpochMillis::from_seconds(1_790_000_000);
-/// How far a sample's time may be off: no honest answer takes longer than a second, and two liars never agree.
-const TIME_TOLERANCE_MS: i64 = 1_500;
+/// How far a sample's time may be off: no honest answer takes longer than a second, and two liars never agree; a device that
+/// starts takes a liar up to 2 s (and both answers' errors) away from an honest server as one with it, half-way between.
+const TIME_TOLERANCE_MS: i64 = 2_500;
 const TRUE_START: u64 = 1_800_000_000_000;
 
 /// A store and a generator that survive the device.

@@ -8,7 +8,7 @@ mod json;
 mod toml;
 
 use crate::folder::{self, FolderError};
-use protocol::config::{CONFIGURATION_VERSION, Change};
+use protocol::config::{CONFIGURATION_VERSION, Change, FieldFault};
 use protocol::document::Audience;
 use protocol::{ConfigurationError, Shown};
 use std::fmt;
@@ -243,9 +243,7 @@ impl ChangeFile {
             Form::Json => json::rows(&self.text).unwrap_or_default(),
         };
         let no_json = if self.form == Form::Json { json::whole(&self.text).err() } else { None };
-        // Where it breaks off, the names behind that count as well.
-        let behind = |name: &str| no_json.is_some() && self.text.contains(&format!("\"{name}\""));
-        let has = |name: &str| rows.iter().any(|row| row.name == name) || behind(name);
+        let has = |name: &str| rows.iter().any(|row| row.name == name);
         let mut before = Vec::new();
         let numbered = has("number");
         if !numbered {
@@ -260,11 +258,19 @@ impl ChangeFile {
             }
             _ => {}
         }
-        // As it stands, before the tool puts anything into it.
+        // As it stands, unless something is missing that the tool puts into it.
+        let is_missing = |error: &ConfigurationError| {
+            let fault = FieldFault::Missing;
+            matches!(error, ConfigurationError::Field { fault: of, .. } if *of == fault)
+                || *error == ConfigurationError::NoAudience
+        };
         if self.form == Form::Json
-            && let Err(error @ ConfigurationError::TooLong { .. }) = Change::decode(self.text.as_bytes())
+            && let Err(error) = Change::decode(self.text.as_bytes())
+            && !is_missing(&error)
         {
-            return Err(FileError::Invalid { path: self.path.clone(), line: None, error, parser: None });
+            let line = line(&rows, &error.to_string()).or(no_json.as_ref().map(serde_json::Error::line));
+            let parser = no_json.as_ref().map(ToString::to_string);
+            return Err(FileError::Invalid { path: self.path.clone(), line, error, parser });
         }
         let document = match self.form {
             Form::Toml => {
