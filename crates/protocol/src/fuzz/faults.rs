@@ -65,10 +65,13 @@ pub(super) const fn is_of_envelopes_proof(refusal: Refusal) -> bool {
     use Refusal as R;
     match refusal {
         R::ContentType | R::UnknownKey | R::Signature => true,
-        R::Malformed | R::Algorithm | R::WrongAuthority | R::Payload | R::OtherDevice | R::OtherGroup => {
-            false
-        }
-        R::Audience
+        R::Malformed
+        | R::Algorithm
+        | R::WrongAuthority
+        | R::Payload
+        | R::OtherDevice
+        | R::OtherGroup
+        | R::Audience
         | R::Replayed
         | R::Older
         | R::TooLong
