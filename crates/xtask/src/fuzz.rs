@@ -67,7 +67,13 @@ fn one(fuzzer: &Path, target: &str, seconds: u32) -> Result<()> {
     fuzz.env("RUSTC_BOOTSTRAP", "1").current_dir(&folder);
     fuzz.args(["fuzz", "run", "--fuzz-dir", ".", "--target-dir"]).arg(process::target().join("fuzz"));
     fuzz.arg(target).arg(&corpus).arg(folder.join("seeds").join(target));
-    fuzz.args(["--", &format!("-max_total_time={seconds}"), "-print_final_stats=1", "-verbosity=0"]);
+    fuzz.args([
+        "--",
+        &format!("-max_total_time={seconds}"),
+        "-print_final_stats=1",
+        "-verbosity=0",
+        "-print_funcs=0",
+    ]);
     process::run(&mut fuzz)
 }
 

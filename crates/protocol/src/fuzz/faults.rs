@@ -25,13 +25,38 @@ const fn stage(fault: UpdateFault) -> Stage {
     match fault {
         F::UnknownKey | F::Signature | F::ManifestDigest => Stage::ManifestProof,
         F::ImageHash | F::ImageUnsigned | F::ImageKey | F::ImageSignature => Stage::ImageProof,
-        F::Malformed | F::Unsupported | F::TooLong | F::Unsigned | F::Algorithm => Stage::Other,
-        F::Vendor | F::Class | F::Sequence | F::Expired | F::Incomplete | F::Older | F::Equal => Stage::Other,
-        F::TooLarge | F::NoSource | F::Attempts | F::Withdrawn => Stage::Other,
-        F::BlockMissing | F::BlockAltered | F::Patch | F::Base => Stage::Other,
-        F::Truncated | F::ImageForm | F::ImageSize | F::ImageDigest | F::ImageVersion => Stage::Other,
-        F::ImageClass | F::NotBooted | F::Reverted | F::NoService | F::NoSensor | F::Worse => Stage::Other,
-        F::Storage => Stage::Other,
+        F::Malformed
+        | F::Unsupported
+        | F::TooLong
+        | F::Unsigned
+        | F::Algorithm
+        | F::Vendor
+        | F::Class
+        | F::Sequence
+        | F::Expired
+        | F::Incomplete
+        | F::Older
+        | F::Equal
+        | F::TooLarge
+        | F::NoSource
+        | F::Attempts
+        | F::Withdrawn
+        | F::BlockMissing
+        | F::BlockAltered
+        | F::Patch
+        | F::Base
+        | F::Truncated
+        | F::ImageForm
+        | F::ImageSize
+        | F::ImageDigest
+        | F::ImageVersion
+        | F::ImageClass
+        | F::NotBooted
+        | F::Reverted
+        | F::NoService
+        | F::NoSensor
+        | F::Worse
+        | F::Storage => Stage::Other,
     }
 }
 
@@ -40,11 +65,23 @@ pub(super) const fn is_of_envelopes_proof(refusal: Refusal) -> bool {
     use Refusal as R;
     match refusal {
         R::ContentType | R::UnknownKey | R::Signature => true,
-        R::Malformed | R::Algorithm | R::WrongAuthority | R::Payload | R::OtherDevice | R::OtherGroup => {
-            false
-        }
-        R::Audience | R::Replayed | R::Older | R::TooLong | R::Unexpected | R::Certificate => false,
-        R::Configuration | R::Expired | R::Undone | R::Chain | R::Storage => false,
+        R::Malformed
+        | R::Algorithm
+        | R::WrongAuthority
+        | R::Payload
+        | R::OtherDevice
+        | R::OtherGroup
+        | R::Audience
+        | R::Replayed
+        | R::Older
+        | R::TooLong
+        | R::Unexpected
+        | R::Certificate
+        | R::Configuration
+        | R::Expired
+        | R::Undone
+        | R::Chain
+        | R::Storage => false,
     }
 }
 
@@ -53,13 +90,19 @@ pub(super) const fn is_of_values_together(error: &ConfigurationError) -> bool {
     use ConfigurationError as E;
     match error {
         E::ReportsOftenerThanSamples { .. } | E::ThresholdsTooClose { .. } => true,
-        E::TooLong { .. } | E::ByteOrderMark | E::Syntax(_) | E::Field { .. } | E::Version(_) => false,
-        E::OutOfRange { .. }
+        E::TooLong { .. }
+        | E::Syntax(_)
+        | E::Field { .. }
+        | E::Version(_)
+        | E::OutOfRange { .. }
         | E::BadId(_)
         | E::BadGroup(_)
         | E::NoAudience
         | E::TwoAudiences
-        | E::BadHost { .. } => false,
-        E::BadPort { .. } | E::BadChoice(_) | E::TimeServers(_) | E::SameTimeServer => false,
+        | E::BadHost { .. }
+        | E::BadPort { .. }
+        | E::BadChoice(_)
+        | E::TimeServers(_)
+        | E::SameTimeServer => false,
     }
 }
