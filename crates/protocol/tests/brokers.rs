@@ -60,20 +60,19 @@ fn emqx_has_the_rules_of_the_table() {
             assert_eq!(rule, "{deny, all}.", "whatever is not allowed is denied");
             break;
         }
-        let (client, topics) = match rule.strip_prefix("{allow, all, ") {
-            Some(_) => (ID, rule.as_str()),
-            None => {
-                let mut parts = rule.splitn(3, '"');
-                let head = parts.next().unwrap();
-                let client = parts.next().unwrap();
-                if head == "{deny, {username, " {
-                    assert!(rule.ends_with("\"}, all, [\"#\"]}."), "{rule}");
-                    closed.insert(client.to_owned());
-                    continue;
-                }
-                assert_eq!(head, "{allow, {username, ");
-                (client, parts.next().unwrap())
+        let (client, topics) = if rule.starts_with("{allow, all, ") {
+            (ID, rule.as_str())
+        } else {
+            let mut parts = rule.splitn(3, '"');
+            let head = parts.next().unwrap();
+            let client = parts.next().unwrap();
+            if head == "{deny, {username, " {
+                assert!(rule.ends_with("\"}, all, [\"#\"]}."), "{rule}");
+                closed.insert(client.to_owned());
+                continue;
             }
+            assert_eq!(head, "{allow, {username, ");
+            (client, parts.next().unwrap())
         };
         // The first rule that matches decides: what is denied already is not allowed.
         assert!(!closed.contains(client), "{rule}");
