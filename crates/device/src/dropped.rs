@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_topic_in_a_log_line_is_short_and_has_no_control_characters() {
         let mut drops = Drops::new();
-        let topic = [b"\x1b[2J\n\xff".as_slice(), &[b'x'; 70_000]].concat();
+        let topic = [b"\x1b[2J\n\xff".as_slice(), &b"x".repeat(70_000)].concat();
         let said = drops.add(Uptime(0), Why::NotSubscribed, &topic, 1).unwrap();
         assert!(said.topic.starts_with("?[2J??xxx") && said.topic.len() == TOPIC_MAX);
         assert!(

@@ -242,6 +242,7 @@ impl Note {
 }
 
 impl fmt::Display for Note {
+    #[expect(clippy::too_many_lines, reason = "a table: one sentence for each note")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Time(TimeSet { time, change_ms: None, .. }) => write!(f, "clock set to {time}"),

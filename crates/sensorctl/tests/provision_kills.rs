@@ -127,7 +127,7 @@ impl Hall {
     /// Devices lose power after some messages: after they have said who they are, so that each has its id.
     fn kill_devices(&mut self) {
         let mut hit = BTreeSet::new();
-        for _ in 0..1 + self.below(4) {
+        for _ in 0..=self.below(4) {
             let (number, after) = (self.below(self.fakes.len()), 1 + self.below(24));
             let quirk = if self.below(4) == 0 { Quirk::DiesCommitted } else { Quirk::DiesAfter(after) };
             *self.fakes[number].quirk.lock().unwrap() = quirk;

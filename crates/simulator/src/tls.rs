@@ -221,7 +221,7 @@ impl PathVerifier {
         now: UnixTime,
     ) -> Result<(), PathFault> {
         let between: Vec<CertificateDer<'_>> =
-            found.intermediate_certificates().map(|certificate| certificate.der()).collect();
+            found.intermediate_certificates().map(webpki::Cert::der).collect();
         let below: Vec<&[u8]> = std::iter::once(leaf).chain(&between).map(AsRef::as_ref).collect();
         let mut verdict = Err(PathFault::IssuerName);
         for (_, root) in self.anchors.iter().zip(&self.roots).filter(|(anchor, _)| *anchor == found.anchor())

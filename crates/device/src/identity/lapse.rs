@@ -67,14 +67,11 @@ impl Identity {
             }
             self.change(platform, |record| record.pending = None)?;
         }
-        let slot = match self.record.pending {
-            Some(pending) => pending.slot,
-            None => {
-                self.make_keys(platform)?;
-                // One of three is always free beside the one in force and the one before it.
-                self.record.pending.ok_or(VaultError::Empty)?.slot
-            }
-        };
+        if self.record.pending.is_none() {
+            self.make_keys(platform)?;
+        }
+        // One slot of three is always free beside the one in force and the one before it.
+        let slot = self.record.pending.ok_or(VaultError::Empty)?.slot;
         self.request(slot, platform, out).map(Asked::Request)
     }
 

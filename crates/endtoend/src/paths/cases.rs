@@ -256,6 +256,7 @@ impl List<'_> {
     }
 
     fn lengths(&mut self) {
+        const NAMES: [&str; INTERMEDIATES_MAX + 1] = ["i1", "i2", "i3", "i4", "i5", "i6", "i7"];
         let none: Change<'_> = &|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let length = Verdict::Refused(Failure::TlsPathLength);
         self.path("root-path-length-exceeded", length, &self.three(none, AS_IT_IS, AS_IT_IS));
@@ -269,7 +270,6 @@ impl List<'_> {
             &[&root],
             &[&leaf, &second, &first],
         );
-        const NAMES: [&str; INTERMEDIATES_MAX + 1] = ["i1", "i2", "i3", "i4", "i5", "i6", "i7"];
         let root = Node::root(authority("root"));
         let mut chain: Vec<Node> = Vec::new();
         for name in NAMES {

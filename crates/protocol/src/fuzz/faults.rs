@@ -91,6 +91,7 @@ pub(super) const fn is_of_values_together(error: &ConfigurationError) -> bool {
     match error {
         E::ReportsOftenerThanSamples { .. } | E::ThresholdsTooClose { .. } => true,
         E::TooLong { .. }
+        | E::ByteOrderMark
         | E::Syntax(_)
         | E::Field { .. }
         | E::Version(_)

@@ -72,7 +72,9 @@ fn what_the_form_of_a_document_forbids_is_refused_by_its_name() {
     let rollout = |share| Rollout { audience: Audience::All, number: 1, manifest: [0; 32], share };
     assert_eq!(document(&rollout(1_000), signer, now()), Ok(()));
     assert_eq!(document(&rollout(1_001), signer, now()), refused(ContentType::Rollout, Refusal::Payload));
-    let retirement = |audience| Retirement { audience, number: 1, end: End::Blank, identity: signer };
+    let expires_s = now().seconds() + 60;
+    let retirement =
+        |audience| Retirement { audience, number: 1, end: End::Blank, identity: signer, expires_s };
     assert_eq!(document(&retirement(Audience::Device(dev_1())), signer, now()), Ok(()));
     assert_eq!(
         document(&retirement(everybody.clone()), signer, now()),

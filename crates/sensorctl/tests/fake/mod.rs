@@ -247,7 +247,7 @@ impl Fake {
             return Err(Fault::Locked);
         }
         if memory.life.is_some() {
-            return self.renew(memory, message);
+            return Self::renew(memory, message);
         }
         match message {
             ToDevice::Identify { .. } => Ok(Reply::Identity),
@@ -282,7 +282,7 @@ impl Fake {
     }
 
     /// What a device with an identity does: nothing, unless its certificate has ended.
-    fn renew(&self, memory: &mut Memory, message: &ToDevice<'_>) -> Result<Reply, Fault> {
+    fn renew(memory: &mut Memory, message: &ToDevice<'_>) -> Result<Reply, Fault> {
         let (id, _) = memory.life.clone().unwrap();
         match message {
             ToDevice::Renew { .. } if !memory.lapsed => Err(Fault::NotEnded),

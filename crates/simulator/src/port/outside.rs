@@ -177,13 +177,7 @@ impl Outside<'_> {
                 failed = Some(Failure::Unreachable);
             } else if let Some((target, credentials)) = wanted {
                 self.published.clear();
-                match client_config(device.platform(), credentials, target.login.is_some(), &self.clock) {
-                    Ok(tls) => self.link = Some(Link::open(&target, Arc::new(tls))),
-                    Err(error) => {
-                        (self.observer)(&Report::Unusable(error.to_string()));
-                        failed = Some(Failure::Credentials);
-                    }
-                }
+                failed = self.open(device.platform(), &target, credentials).err();
             }
             if let Some(reading) = reading {
                 (self.observer)(&Report::Sampled);
@@ -197,6 +191,23 @@ impl Outside<'_> {
             link.close().await;
         }
         over
+    }
+
+    /// Begins an attempt.
+    fn open<S: KeyValue>(
+        &mut self,
+        machine: &mut Machine<S>,
+        target: &Target,
+        credentials: Credentials,
+    ) -> Result<(), Failure> {
+        self.published.clear();
+        let config = client_config(machine, credentials, target.login.is_some(), &self.clock);
+        let tls = config.map_err(|error| {
+            (self.observer)(&Report::Unusable(error.to_string()));
+            Failure::Credentials
+        })?;
+        self.link = Some(Link::open(target, Arc::new(tls)));
+        Ok(())
     }
 
     pub(super) fn link_event<S: KeyValue>(
