@@ -166,6 +166,11 @@ impl Reader {
         Ok(None)
     }
 
+    /// Topic and payload of the last [`Packet::Publish`], as they were given with it, until more is taken.
+    pub fn message(&self) -> (&[u8], &[u8]) {
+        (&self.topic, &self.payload)
+    }
+
     fn begin(&mut self, byte: u8) -> bool {
         self.first = byte;
         self.left = 0;
