@@ -30,6 +30,10 @@ class Bench:
         self.operator: Operator | None = None
         self.time_server: TimeServer | None = None
 
+    def has(self, line: str) -> bool:
+        """True where the build's configuration has this line."""
+        return line in (self.program.parent / ".config").read_text().splitlines()
+
     def keep(self, thing):
         """Closes `thing` when the test is over."""
         self.opened.append(thing)
@@ -59,7 +63,7 @@ class Bench:
 
     def configuration(self, **changes) -> bytes:
         document = {
-            "v": 1, "number": 7, "id": DEVICE, "host": "localhost", "port": self.broker.port, "keep_alive_s": 30,
+            "v": 1, "number": 7, "id": DEVICE, "host": "localhost", "port": self.broker.port if self.broker else 0, "keep_alive_s": 30,
             "auth": "certificate",
             "time_servers": [f"127.0.0.1:{self.time_server.port}"],
             "sample_period_ms": 200, "report_period_ms": 400,

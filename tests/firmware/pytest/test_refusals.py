@@ -101,21 +101,31 @@ def test_a_missing_certificate_is_reported(bench):
     firmware.wait_for("the device's identity cannot be loaded: the stored value cannot be read any more")
 
 
-@pytest.mark.parametrize(
-    ("version", "ciphers", "suite"),
-    [
-        (ssl.TLSVersion.TLSv1_3, "DEFAULT", "TLS_AES_128_GCM_SHA256"),
-        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"),
-    ],
-    ids=["tls_1_3", "tls_1_2_ecdhe_gcm"],
-)
-def test_an_allowed_version_and_cipher_suite_is_spoken(bench, version, ciphers, suite):
+VERSIONS = {
+    "TLS1_3": (ssl.TLSVersion.TLSv1_3, "DEFAULT", "TLS_AES_128_GCM_SHA256"),
+    "TLS1_2": (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+}
+
+
+def test_the_one_version_and_cipher_suite_of_the_build_is_spoken(bench):
+    (built,) = (version for version in VERSIONS if bench.has(f"CONFIG_MBEDTLS_SSL_PROTO_{version}=y"))
+    version, ciphers, suite = VERSIONS[built]
     peer = bench.keep(TlsPeer(bench.folder / "peer", bench.authority, version, ciphers))
     bench.start_time_server()
     bench.start_broker()
     bench.enrol(port=peer.port)
     outcome = peer.outcomes.get(timeout=30)
     assert outcome == (version.name.replace("_", "."), suite, DEVICE)
+
+
+def test_the_version_that_is_not_built_is_refused(bench):
+    (other,) = (version for version in VERSIONS if not bench.has(f"CONFIG_MBEDTLS_SSL_PROTO_{version}=y"))
+    version, ciphers, _ = VERSIONS[other]
+    peer = bench.keep(TlsPeer(bench.folder / "peer", bench.authority, version, ciphers))
+    bench.start_time_server()
+    bench.start_broker()
+    refused(bench.enrol(port=peer.port), "tls_version_or_cipher")
+    assert isinstance(peer.outcomes.get(timeout=30), (ssl.SSLError, OSError))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench import DEVICE
+from time_server import TimeServer
 
 HELLO, STATE, TELEMETRY = (f"device/{DEVICE}/{channel}" for channel in ("hello", "state", "telemetry"))
 FIVE_YEARS = 5 * 365 * 86_400
@@ -97,6 +98,23 @@ def test_the_clock_follows_the_time_server(bench):
     assert abs(batch["t"] / 1000 - server.now()) < 5
 
 
+def test_a_time_server_of_version_3_is_believed(bench):
+    server = bench.start_time_server(FIVE_YEARS)
+    server.version = 3
+    bench.start_broker()
+    firmware = bench.enrol()
+    firmware.wait_for("clock set to 2031-")
+    firmware.wait_for("connected to the service")
+
+
+def test_two_time_servers_that_differ_by_less_than_a_second_are_believed(bench):
+    server, other = bench.start_time_server(FIVE_YEARS), bench.keep(TimeServer(FIVE_YEARS + 0.8))
+    bench.start_broker()
+    firmware = bench.enrol(time_servers=[f"127.0.0.1:{each.port}" for each in (server, other)])
+    firmware.wait_for("clock set to 2031-")
+    firmware.wait_for("connected to the service")
+
+
 def test_it_does_not_connect_before_it_knows_the_time(bench):
     server = bench.start_time_server()
     server.silent = True
@@ -117,7 +135,10 @@ def test_a_message_is_refused_and_one_that_is_too_long_costs_no_connection(bench
     operator.publish(f"device/{DEVICE}/command", b"{}")
     firmware.wait_for("a document from the service was refused: .*malformed")
     operator.publish(f"device/{DEVICE}/config/desired", b"x" * 3800)
-    firmware.wait_for("a message of 3800 bytes from the service is dropped")
+    firmware.wait_for(f"a message of 3800 bytes on device/{DEVICE}/config/desired is dropped: at most 3584 are taken")
+    # Longer than a record of TLS.
+    operator.publish(f"device/{DEVICE}/command", b"x" * 40_000)
+    firmware.wait_for(f"a message of 40000 bytes on device/{DEVICE}/command is dropped")
     operator.publish(f"device/{DEVICE}/command", b"y" * 3500)
     firmware.wait_for("a document from the service was refused: .*malformed")
     operator.wait_for(TELEMETRY)

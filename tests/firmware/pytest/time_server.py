@@ -14,6 +14,7 @@ class TimeServer:
     def __init__(self, offset_s: float = 0) -> None:
         self.offset_s = offset_s
         self.silent = False
+        self.version = 4
         self.requests = threading.Semaphore(0)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
@@ -40,8 +41,8 @@ class TimeServer:
             if self.silent:
                 continue
             received = self._stamp()
-            # Leap 0, version 4, mode 4, stratum 2; the transmit timestamp of the request comes back as originate.
-            header = struct.pack("!BBbbII4s", 0x24, 2, 6, -20, 0, 0, b"\x7f\0\0\1")
+            # Leap 0, mode 4, stratum 2; the transmit timestamp of the request comes back as originate.
+            header = struct.pack("!BBbbII4s", self.version << 3 | 4, 2, 6, -20, 0, 0, b"\x7f\0\0\1")
             answer = header + received + request[40:48] + received + self._stamp()
             self.socket.sendto(answer, client)
 
