@@ -364,7 +364,7 @@ impl Ports {
         chosen: device::identity::Credentials,
         password: Option<Password<'_>>,
     ) -> Result<(), Failure> {
-        // Shown for the handshake only: the key is wiped when this goes.
+        // Shown for the handshake only: our copy of the key is wiped when this goes, Mbed TLS's when the connection is closed.
         let shown =
             self.credentials.present(&mut self.platform, chosen, password.is_none()).map_err(|error| {
                 error!("{error}");

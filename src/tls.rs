@@ -233,11 +233,28 @@ fn failure(errno: ffi::shim_errno, roots: &[&[u8]]) -> Failure {
     if refused && let Some(fault) = path::explain(&sent, roots, clock::realtime()) {
         return fault.into();
     }
+    // Mbed TLS reads no further than the first certificate that it cannot read.
+    if !handshake.judged
+        && let Some(last) = sent.last()
+        && let Err(fault) = path::judge(&[last], clock::realtime())
+        && matches!(
+            fault,
+            PathFault::Malformed
+                | PathFault::Version
+                | PathFault::CriticalExtension
+                | PathFault::NameConstraints
+        )
+    {
+        return fault.into();
+    }
     let not_trusted = has(ffi::SHIM_CERTIFICATE_NOT_TRUSTED);
     if refused && (handshake.authority || (not_trusted && handshake.self_issued)) {
         return Failure::TlsSelfSigned;
     }
+    // Mbed TLS does not say why it trusts no issuer.
+    let signature = not_trusted && path::leads_to_a_root(&sent, roots, clock::realtime());
     for (fault, failure) in [
+        (signature, Failure::TlsSignature),
         (not_trusted, Failure::TlsUnknownIssuer),
         (has(ffi::SHIM_CERTIFICATE_NAME), Failure::TlsName),
         (has(ffi::SHIM_CERTIFICATE_EXPIRED), Failure::TlsExpired),

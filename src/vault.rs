@@ -1,5 +1,5 @@
 //! The vault on Zephyr: PSA Crypto's persistent keys, used by id. Owns which id is whose and what a key may do; its bytes
-//! stay behind PSA (TF-M's on boards that have it), except those of a TLS key while a handshake lasts. R-SECRET-STORE,
+//! stay behind PSA (TF-M's on boards that have it), except those of a TLS key while a connection lasts. R-SECRET-STORE,
 //! R-DESTROY.
 
 mod flash;
@@ -32,8 +32,8 @@ const HEAD: [u8; 7] = [0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20];
 const MIDDLE: [u8; 17] =
     [0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0xa1, 0x44, 0x03, 0x42, 0x00];
 
-/// Writes the TLS key of `slot` as Zephyr's TLS takes it (SEC 1's DER, RFC 5915) into `out`. For the time of a handshake
-/// only: whoever asks wipes it. There is no such way to an identity key.
+/// Writes the TLS key of `slot` as Zephyr's TLS takes it (SEC 1's DER, RFC 5915) into `out`. Whoever asks wipes it
+/// after the handshake; Mbed TLS has a copy until the connection is closed. There is no such way to an identity key.
 pub fn export_tls_key(slot: KeySlot, out: &mut [u8; TLS_KEY_BYTES]) -> Result<(), VaultError> {
     let id = id_of(slot, KeyUse::Tls);
     let point = read_public(id)?.ok_or(VaultError::Empty)?;

@@ -211,16 +211,34 @@ pub fn check_length(certificates: impl IntoIterator<Item = usize>) -> Result<(),
 /// first fault on the way that the names show; `None` where the rule has nothing against it, or the way ends before a root,
 /// so that the library's own verdict is the better one. Nothing here is verified: it is for a name only.
 pub fn explain(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis) -> Option<PathFault> {
-    let mut path = Vec::<&[u8], PATH_MAX>::new();
-    let mut below = sent.first().copied()?;
+    match walk(sent, roots, time) {
+        Ok(path) => judge(&path, time).err(),
+        Err(fault) => fault,
+    }
+}
+
+/// Whether the names lead from what the service `sent` to one of `roots`: where a library that does not say more trusts none of
+/// it, a signature is wrong.
+pub fn leads_to_a_root(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis) -> bool {
+    walk(sent, roots, time).is_ok()
+}
+
+/// The path that the names show, up to a root, or what is in its way.
+fn walk<'b>(
+    sent: &[&'b [u8]],
+    roots: &[&'b [u8]],
+    time: EpochMillis,
+) -> Result<Vec<&'b [u8], PATH_MAX>, Option<PathFault>> {
+    let mut path = Vec::<&'b [u8], PATH_MAX>::new();
+    let mut below = sent.first().copied().ok_or(None)?;
     loop {
         let between = path.len();
         if path.push(below).is_err() {
-            return Some(PathFault::ChainTooLong);
+            return Err(Some(PathFault::ChainTooLong));
         }
         let issuer = match Member::decode(below) {
             Ok(member) => member.issuer,
-            Err(fault) => return Some(fault),
+            Err(fault) => return Err(Some(fault)),
         };
         let is_issuer = |der: &&&[u8]| Member::decode(der).is_ok_and(|member| member.subject == issuer);
         let mut named = roots.iter().filter(is_issuer);
@@ -229,15 +247,15 @@ pub fn explain(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis) -> Option<Pat
             |der: &&&[u8]| Member::decode(der).is_ok_and(|root| root.check_root(between, time).is_ok());
         if let Some(root) = named.clone().find(fits).or_else(|| named.next()) {
             return match path.push(root) {
-                Ok(()) => judge(&path, time).err(),
-                Err(_) => Some(PathFault::ChainTooLong),
+                Ok(()) => Ok(path),
+                Err(_) => Err(Some(PathFault::ChainTooLong)),
             };
         }
         let mut others = sent.iter().filter(|der| !path.contains(der)).filter(is_issuer);
         let fits = |der: &&&[u8]| Member::decode(der).is_ok_and(|ca| ca.check_issuer(between).is_ok());
         match others.clone().find(fits).or_else(|| others.next()) {
             Some(issuer) => below = issuer,
-            None => return sent.iter().find_map(|der| Member::decode(der).err()),
+            None => return Err(sent.iter().find_map(|der| Member::decode(der).err())),
         }
     }
 }
