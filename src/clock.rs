@@ -11,6 +11,12 @@ pub fn uptime() -> Uptime {
     Uptime(unsafe { ffi::shim_uptime_ms() })
 }
 
+/// What time it is for certificates; 1970 while nobody has set the clock.
+pub fn realtime() -> EpochMillis {
+    // SAFETY: takes nothing and gives a number.
+    EpochMillis::from_seconds(unsafe { ffi::shim_clock_get_s() })
+}
+
 /// When this firmware was built.
 pub fn build() -> EpochMillis {
     // SAFETY: takes nothing and gives a number.

@@ -1,5 +1,6 @@
 //! Roots, certificate chain and TLS key on their way from the device's store and vault to Zephyr's TLS. Owns their bytes
-//! while a handshake needs them and wipes the key afterwards; which ones are shown is the device's decision.
+//! while a handshake needs them and wipes its copy of the key afterwards; the TLS library keeps one of its own, in its heap,
+//! until the connection is closed. Which ones are shown is the device's decision.
 //! R-SECRET-STORE, R-ROOTS, R-TLS-CLIENT.
 
 use crate::ffi;
@@ -8,8 +9,11 @@ use crate::settings::Platform;
 use crate::vault::{self, TLS_KEY_BYTES};
 use core::ffi::c_int;
 use core::fmt;
+use core::ops::Range;
 use device::identity::{self, CHAIN_BYTES_MAX, ROOTS_BYTES_MAX};
 use device::{StorageError, VaultError};
+use heapless::Vec;
+use protocol::document::ROOTS_MAX;
 use static_cell::ConstStaticCell;
 use zeroize::Zeroize;
 
@@ -66,6 +70,8 @@ pub struct Credentials(&'static mut Buffers);
 pub struct Presented<'c> {
     buffers: &'c mut Buffers,
     tags: c_int,
+    /// Where each root lies in the buffer.
+    roots: Vec<Range<usize>, ROOTS_MAX>,
 }
 
 impl Credentials {
@@ -82,7 +88,7 @@ impl Credentials {
         certificate: bool,
     ) -> Result<Presented<'_>, CredentialsError> {
         // From here on an error takes back what was already shown.
-        let mut presented = Presented { buffers: &mut *self.0, tags: 0 };
+        let mut presented = Presented { buffers: &mut *self.0, tags: 0, roots: Vec::new() };
         presented.show(platform, chosen, certificate)?;
         Ok(presented)
     }
@@ -94,14 +100,27 @@ impl Presented<'_> {
         (TAG, self.tags)
     }
 
+    /// The roots, in DER.
+    pub fn roots(&self) -> Vec<&[u8], ROOTS_MAX> {
+        self.roots.iter().filter_map(|range| self.buffers.roots.get(range.clone())).collect()
+    }
+
     fn show(
         &mut self,
         platform: &mut Platform,
         chosen: identity::Credentials,
         certificate: bool,
     ) -> Result<(), CredentialsError> {
+        let start = self.buffers.roots.as_ptr().addr();
         let roots = identity::roots(platform, chosen.roots, &mut self.buffers.roots);
-        self.tags = show(ffi::TLS_CREDENTIAL_CA_CERTIFICATE, &roots.map_err(CredentialsError::Roots)?.0)?;
+        let roots = roots.map_err(CredentialsError::Roots)?.0;
+        self.tags = show(ffi::TLS_CREDENTIAL_CA_CERTIFICATE, &roots)?;
+        self.roots = roots
+            .iter()
+            .map(|root| root.as_ptr().addr() - start)
+            .zip(&roots)
+            .map(|(at, root)| at..at + root.len())
+            .collect();
         if certificate {
             let chain = identity::chain(platform, chosen.slot, &mut self.buffers.chain);
             let tags =

@@ -46,7 +46,7 @@ static TESTS: Shared = Shared(UnsafeCell::new(Tests { health: Health::new(CUTOFF
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sensor_device_health_test(samples: *const u8, len: usize) -> ffi::sensor_device_health {
     // SAFETY: the caller's promise.
-    let (tests, samples) = unsafe { (&mut *TESTS.0.get(), core::slice::from_raw_parts(samples, len)) };
+    let (tests, samples) = unsafe { (&mut *TESTS.0.get(), ffi::slice(samples, len).unwrap_or_default()) };
     match tests.health.test(samples) {
         Err(Failure::RepetitionCount) => ffi::SENSOR_DEVICE_HEALTH_STUCK,
         Err(_) => ffi::SENSOR_DEVICE_HEALTH_BIASED,

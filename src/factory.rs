@@ -4,10 +4,10 @@
 use crate::keys::{self, KeyForm, Owner};
 use crate::serial::{Serial, SerialError};
 use crate::settings::Platform;
-use crate::{clock, ffi, info, reboot};
+use crate::{Device, clock, ffi, info, reboot};
 use core::fmt::{self, Write};
 use device::Uptime;
-use device::provisioning::{About, Document, Factory, Locked};
+use device::provisioning::{About, Document, Factory, InService, Locked};
 use heapless::String;
 use protocol::provisioning::MESSAGE_BYTES_MAX;
 use protocol::provisioning::frame::{FRAME_BYTES_MAX, FrameReader, encode_frame};
@@ -71,7 +71,7 @@ pub fn about(firmware: Name, board: Name, build: EpochMillis) -> Result<About, F
 
 /// The loop of a blank device, until it is provisioned or a restart is wanted. `tick` is called each time around.
 pub fn provision(platform: Platform, about: About, mut tick: impl FnMut()) -> Result<(), FactoryError> {
-    let document = DOCUMENT.try_take().ok_or(FactoryError::Begun)?;
+    let document = document()?;
     let mut line = Line::open().map_err(FactoryError::Serial)?;
     info!("the device is blank and waits for the factory with the key {}", about.factory.id());
     let mut factory = Factory::new(platform, about, document);
@@ -93,22 +93,42 @@ pub fn provision(platform: Platform, about: About, mut tick: impl FnMut()) -> Re
     Ok(())
 }
 
-/// The line of a device that takes nothing from it any more.
-pub struct LockedLine {
+/// What a device that is not blank says on the line.
+pub enum OnLine {
+    /// It is in service.
+    InService(InService<&'static mut Document>),
+    /// It takes nothing from it any more.
+    Locked(Locked),
+}
+
+/// Where a document is put together. Given once.
+pub fn document() -> Result<&'static mut Document, FactoryError> {
+    DOCUMENT.try_take().ok_or(FactoryError::Begun)
+}
+
+/// The line of a device that is not blank.
+pub struct FactoryLine {
     line: Line,
-    locked: Locked,
+    on: OnLine,
     until: Uptime,
 }
 
-impl LockedLine {
+impl FactoryLine {
     /// Opens the line until `until`.
-    pub fn open(locked: Locked, until: Uptime) -> Result<Self, SerialError> {
-        Ok(Self { line: Line::open()?, locked, until })
+    pub fn open(on: OnLine, until: Uptime) -> Result<Self, FactoryError> {
+        Ok(Self { line: Line::open().map_err(FactoryError::Serial)?, on, until })
     }
 
     /// Answers what came; false once the time is over.
-    pub fn serve(&mut self, now: Uptime) -> bool {
-        self.line.serve(|message, answer| self.locked.message(message, answer));
+    pub fn serve(&mut self, device: Option<&mut Device>, now: Uptime) -> bool {
+        match (&mut self.on, device) {
+            (OnLine::InService(in_service), Some(device)) => {
+                self.line.serve(|message, answer| in_service.message(device, now, message, answer));
+            }
+            (OnLine::Locked(locked), _) => self.line.serve(|message, answer| locked.message(message, answer)),
+            // There is no device to answer for.
+            (OnLine::InService(_), None) => {}
+        }
         now < self.until
     }
 }

@@ -36,10 +36,10 @@ mod watchdog;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use credentials::Credentials;
-use device::provisioning::{self, Locked, Standing};
+use device::provisioning::{self, About, Document, InService, Locked, Standing};
 use device::telemetry::Ring;
 use device::{BootInfo, Command, Event, Note, Pace, Password, Policy, Product, StartError, Uptime};
-use factory::{FactoryError, LockedLine};
+use factory::{FactoryLine, OnLine};
 use heapless::String;
 use keys::Owner;
 use mqtt::{Destination, Mqtt};
@@ -56,9 +56,16 @@ use zephyr as _;
 /// Longest wait of the loop in milliseconds: the watchdog is fed four times as often as it needs.
 const WAIT_MAX_MS: u64 = (watchdog::TIMEOUT_MS / 4) as u64;
 
-/// How long one turn of the loop takes in what the service sends, in milliseconds; the message that is being read then may take
-/// SENSOR_ANSWER_TIMEOUT_MS more.
+/// The longest that a turn of the loop takes, in milliseconds: one name or one connection that is waited for, all that is sent
+/// together, and [`EVENTS_MS`] twice. shim.c holds it below the watchdog's time.
+const TURN_MS: u64 = ffi::SHIM_TURN_MS as u64;
+
+/// How long all that is sent in a turn may wait for the network, in milliseconds.
+const SEND_MS: u64 = kconfig::CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u64;
+
+/// After this time a turn of the loop begins no further command and takes in no more of what the service sends, in milliseconds.
 const EVENTS_MS: u64 = 1_000;
+const _: () = assert!(2 * EVENTS_MS < ffi::SHIM_OWN_WORK_MS as u64);
 
 /// A development build looks this often whether the shell wants a restart, and every build whether the factory asks, in
 /// milliseconds.
@@ -121,7 +128,7 @@ extern "C" fn rust_main() {
         Ok(Standing::Blank) => ports.be_blank(info),
         Ok(Standing::Destroyed) => {
             error!("{}", StartError::Destroyed);
-            ports.lock_factory_line(&info, None);
+            ports.open_factory_line(&info, |about, _| OnLine::Locked(Locked::new(about, None)));
             ports.wait_for_restart();
         }
         Ok(Standing::Provisioned) => {
@@ -165,8 +172,8 @@ struct Ports {
     mqtt: Mqtt,
     exchange: Exchange,
     watchdog: Option<Watchdog>,
-    /// Of a device that takes nothing from it any more, for a while after the start.
-    factory_line: Option<LockedLine>,
+    /// Of a device that is not blank, for a while after the start.
+    factory_line: Option<FactoryLine>,
     stopped: bool,
 }
 
@@ -175,7 +182,7 @@ impl Ports {
     fn start(&mut self, ring: &'static mut Ring, info: BootInfo) {
         match make_device(ring, self.platform, &info) {
             Ok(device) => {
-                self.lock_factory_line(&info, Some(device.identity()));
+                self.open_factory_line(&info, |about, document| OnLine::InService(InService::new(about, document)));
                 self.run(device);
             }
             Err(error) => {
@@ -199,12 +206,12 @@ impl Ports {
         }
     }
 
-    /// Lets the factory ask who the device is, for a while. Nothing of the device's work hangs on it.
-    fn lock_factory_line(&mut self, info: &BootInfo, identity: Option<KeyId>) {
+    /// Lets the factory ask who the device is, for a while, and give a new certificate to one whose own has ended. Nothing of
+    /// the device's work hangs on it.
+    fn open_factory_line(&mut self, info: &BootInfo, life: impl FnOnce(About, &'static mut Document) -> OnLine) {
         let until = clock::uptime().after(FACTORY_LINE_MS);
-        let line = factory::about(info.firmware.clone(), info.board.clone(), info.build).and_then(|about| {
-            LockedLine::open(Locked::new(about, identity), until).map_err(FactoryError::Serial)
-        });
+        let line = factory::about(info.firmware.clone(), info.board.clone(), info.build)
+            .and_then(|about| FactoryLine::open(life(about, factory::document()?), until));
         self.factory_line = line.inspect_err(|error| warning!("{error}")).ok();
     }
 
@@ -219,16 +226,22 @@ impl Ports {
         );
         while !self.stopped {
             self.feed();
-            self.serve_factory_line();
+            let begun = clock::uptime();
+            self.mqtt.begin_turn(begun.after(SEND_MS));
+            self.serve_factory_line(Some(device));
             if reboot::wanted() {
                 device.handle(clock::uptime(), Event::Shutdown);
             }
-            while let Some(command) = device.poll_output(clock::uptime()) {
+            // What takes long is the last command of its turn.
+            while clock::uptime().since(begun) < EVENTS_MS
+                && let Some(command) = device.poll_output(clock::uptime())
+            {
                 if let Some(event) = self.carry_out(command) {
                     device.handle(clock::uptime(), event);
                 }
             }
-            self.wait_until(device.next_deadline(clock::uptime()));
+            let rest = clock::uptime().after((TURN_MS - EVENTS_MS).saturating_sub(clock::uptime().since(begun)));
+            self.wait_until(device.next_deadline(clock::uptime()).min(rest));
             while let Some(event) = self.exchange.next_event() {
                 device.handle(clock::uptime(), event);
             }
@@ -246,13 +259,13 @@ impl Ports {
     fn wait_for_restart(&mut self) {
         wait_for_restart(|| {
             self.feed();
-            self.serve_factory_line();
+            self.serve_factory_line(None);
             self.wait_until(clock::uptime().after(WAIT_MAX_MS));
         });
     }
 
-    fn serve_factory_line(&mut self) {
-        if self.factory_line.as_mut().is_some_and(|line| !line.serve(clock::uptime())) {
+    fn serve_factory_line(&mut self, device: Option<&mut Device>) {
+        if self.factory_line.as_mut().is_some_and(|line| !line.serve(device, clock::uptime())) {
             self.factory_line = None;
         }
     }

@@ -1,40 +1,42 @@
 //! The MQTT client of Zephyr. Owns the client's memory and turns its callbacks into the device's events; never decides
 //! when to connect, what to send or how long to wait. R-MQTT-ISOLATION, R-DATA-INTACT.
 //!
-//! The client runs over [`crate::tls`] only ([`transport`]): there is no way from here to a socket without TLS.
+//! The client runs over [`crate::tls`] only ([`transport`]): there is no way from here to a socket without TLS. It sends; what comes
+//! is read by [`incoming`], which takes more of a service than Zephyr's own reader and believes less.
 
-mod inbox;
+mod incoming;
 mod transport;
 
 use crate::credentials::Presented;
 use crate::fault::{self, Fault};
+use crate::kconfig::CONFIG_SENSOR_ANSWER_TIMEOUT_MS;
 use crate::net::HostName;
 use crate::tls::Connection;
 use crate::{clock, ffi};
 use core::ffi::c_int;
 use core::ptr::NonNull;
+use device::session::AddressTurn;
 use device::{Event, Password, Uptime};
 use heapless::Vec;
-use inbox::{Inbox, Item};
+use incoming::{Full, Incoming, Item};
 use protocol::token::TOKEN_BYTES_MAX;
 use protocol::topic::{SUBSCRIPTIONS_MAX, Subscriptions, TOPIC_MAX, TopicText};
 use protocol::{DeviceId, Failure};
 use static_cell::ConstStaticCell;
 use zeroize::Zeroize;
 
-/// Room for one packet from the service but for a PUBLISH's payload, in bytes: fixed header, topic, packet identifier.
-const RX_MAX: usize = TOPIC_MAX + 64;
+/// Room for what Zephyr's client reads, in bytes: the CONNACK that it is handed.
+const RX_MAX: usize = 8;
 /// Room for one packet to the service but for a PUBLISH's payload, in bytes: a CONNECT with a token, or a SUBSCRIBE with
 /// all topics.
 const TX_MAX: usize = if SUBSCRIBE_MAX > CONNECT_MAX { SUBSCRIBE_MAX } else { CONNECT_MAX };
 const SUBSCRIBE_MAX: usize = SUBSCRIPTIONS_MAX * TOPIC_MAX + 64;
 const CONNECT_MAX: usize = TOKEN_BYTES_MAX + 2 * DeviceId::MAX_LEN + 64;
 
-/// Packet identifier of the SUBSCRIBE whose SUBACK is waited for. Identifiers of PUBLISH are the device's tokens, which count
+/// Packet identifier of the SUBSCRIBE by which the device lives. Identifiers of PUBLISH are the device's tokens, which count
 /// from 1: the kinds of acknowledgement are told apart by their packet type.
 const SUBSCRIBE_ID: u16 = u16::MAX;
-/// First of the identifiers for topics that come and go, whose answers are of no interest: each is used again only after all
-/// the others.
+/// First of the identifiers for topics that come and go: each is used again only after all the others.
 const PASSING_ID: u16 = 0xff00;
 
 /// Everything that Zephyr's client points to. It never moves.
@@ -48,7 +50,14 @@ struct State {
     connack: bool,
     /// The identifier of the last topic that came or went.
     passing: u16,
-    inbox: Inbox,
+    incoming: Incoming,
+    /// What Zephyr's client reads next.
+    handed: &'static [u8],
+    /// Why the connection is at its end.
+    ended: Option<Failure>,
+    /// Until when sending may take in this turn of the loop.
+    until: Uptime,
+    turn: AddressTurn,
     record: transport::Record,
 }
 
@@ -66,9 +75,16 @@ static STATE: ConstStaticCell<State> = ConstStaticCell::new(State {
     since: Uptime(0),
     connack: false,
     passing: PASSING_ID,
-    inbox: Inbox::new(),
+    incoming: Incoming::new(),
+    handed: &[],
+    ended: None,
+    until: Uptime(0),
+    turn: AddressTurn::new(),
     record: transport::Record::new(),
 });
+
+/// How long the CONNECT may take to be sent, in milliseconds.
+const SEND_MS: u64 = CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u64;
 
 /// `mqtt_subscribe` or `mqtt_unsubscribe`.
 type ListPacket = unsafe extern "C" fn(*mut ffi::mqtt_client, *const ffi::mqtt_subscription_list) -> c_int;
@@ -127,7 +143,12 @@ impl Mqtt {
         unsafe { ffi::mqtt_client_init(client) };
         let state = self.state();
         state.since = clock::uptime();
-        state.connection = Some(Connection::open(&HostName::new(to.host), to.port, shown)?);
+        let opened = Connection::open(&HostName::new(to.host), to.port, state.turn, shown);
+        state.connection = Some(opened.inspect_err(|_| state.turn.failed())?);
+        state.incoming.reset();
+        state.ended = None;
+        // Connecting has its own time.
+        state.until = clock::uptime().after(SEND_MS);
         let id = to.client_id.as_bytes();
         let id_len = id.len().min(DeviceId::MAX_LEN);
         state.client_id[..id_len].copy_from_slice(&id[..id_len]);
@@ -147,7 +168,7 @@ impl Mqtt {
         state.client.keepalive = to.keep_alive_s;
         state.client.set_clean_session(1);
         state.client.transport.type_ = ffi::MQTT_TRANSPORT_CUSTOM;
-        state.client.evt_cb = Some(inbox::event);
+        state.client.evt_cb = Some(incoming::event);
         state.client.user_data = own.cast();
         // Not used by the transport, but Zephyr wants an address.
         state.client.broker = own.cast_const().cast();
@@ -166,6 +187,11 @@ impl Mqtt {
         }
     }
 
+    /// A turn of the loop begins: all that it sends together may wait for the network until `until`.
+    pub fn begin_turn(&mut self, until: Uptime) {
+        self.state().until = until;
+    }
+
     /// Ends the connection or the attempt. No event of it follows.
     pub fn disconnect(&mut self) {
         let client = self.client();
@@ -178,35 +204,44 @@ impl Mqtt {
 
     fn close(&mut self) {
         let client = self.client();
+        // Also where the client has closed it.
+        let attempted = self.state().connection.is_some() || self.state().ended.is_some();
         if self.state().connection.is_some() {
             // SAFETY: the client was set up when the connection was opened.
             let _error = unsafe { ffi::mqtt_abort(client) };
         }
         let state = self.state();
+        if attempted && !state.connack {
+            state.turn.failed();
+        }
         state.connection = None;
         state.connack = false;
-        state.inbox.clear();
+        state.ended = None;
+        state.incoming.reset();
     }
 
     /// Subscribes to `topics` with QoS 1.
     pub fn subscribe(&mut self, topics: &Subscriptions) {
+        let noted = self.state().incoming.subscribing(SUBSCRIBE_ID, topics, true);
         let mut list: Vec<_, SUBSCRIPTIONS_MAX> = topics.iter().map(at_qos_1).collect();
         let error = self.list(&mut list, SUBSCRIBE_ID, ffi::mqtt_subscribe);
-        self.sent(error);
+        self.sent(noted, error);
     }
 
     /// Subscribes to one more topic with QoS 1. Nothing tells what the service says to that.
     pub fn fetch(&mut self, topic: &TopicText) {
         let id = self.passing_id();
+        let noted = self.state().incoming.subscribing(id, core::slice::from_ref(topic), false);
         let error = self.list(&mut [at_qos_1(topic)], id, ffi::mqtt_subscribe);
-        self.sent(error);
+        self.sent(noted, error);
     }
 
     /// Unsubscribes from a topic of [`Mqtt::fetch`].
     pub fn release(&mut self, topic: &TopicText) {
         let id = self.passing_id();
+        let noted = self.state().incoming.releasing(id, topic);
         let error = self.list(&mut [at_qos_1(topic)], id, ffi::mqtt_unsubscribe);
-        self.sent(error);
+        self.sent(noted, error);
     }
 
     fn passing_id(&mut self) -> u16 {
@@ -229,6 +264,7 @@ impl Mqtt {
 
     /// Publishes with QoS 1 under the packet identifier `token`.
     pub fn publish(&mut self, token: u16, topic: &TopicText, payload: &[u8], retain: bool) {
+        let noted = self.state().incoming.published(token);
         let mut message = ffi::mqtt_publish_param { message_id: token, ..Default::default() };
         message.message.topic = at_qos_1(topic);
         message.message.payload =
@@ -237,13 +273,13 @@ impl Mqtt {
         let client = self.client();
         // SAFETY: as for `subscribe`; Zephyr only reads the payload.
         let error = unsafe { ffi::mqtt_publish(client, &raw const message) };
-        self.sent(error);
+        self.sent(noted, error);
     }
 
     /// A packet that could not be sent is the end of the connection: nobody would answer it.
-    fn sent(&mut self, error: c_int) {
-        if error != 0 {
-            self.state().inbox.put(Item::Ended(Failure::LinkLost));
+    fn sent(&mut self, noted: Result<(), Full>, error: c_int) {
+        if noted.is_err() || error != 0 {
+            self.state().ended.get_or_insert(Failure::LinkLost);
         }
     }
 
@@ -252,8 +288,11 @@ impl Mqtt {
         self.state().connection.as_ref().map_or(-1, Connection::socket)
     }
 
-    /// When the client has to be called to send a ping, if nothing is sent before.
+    /// When [`Mqtt::next_event`] has something to do, whatever the socket says: what is here already, or a ping that is due.
     pub fn next_deadline(&mut self, now: Uptime) -> Option<Uptime> {
+        if self.state().ended.is_some() || self.state().incoming.waits() {
+            return Some(now);
+        }
         if !self.state().connack {
             return None;
         }
@@ -263,26 +302,19 @@ impl Mqtt {
         u64::try_from(left).ok().map(|left| now.after(left))
     }
 
-    /// Sends a ping where one is due, and reads at most one packet, without waiting for it.
-    fn read(&mut self) {
+    /// What has happened, if anything; does not wait for the service.
+    pub fn next_event(&mut self) -> Option<Event<'_>> {
         let client = self.client();
-        if self.state().connack {
+        if self.state().connack && self.state().connection.is_some() {
             // SAFETY: the client is connected. It says EAGAIN where no ping is due; where one cannot be sent, the callback
             // tells.
             let _again = unsafe { ffi::mqtt_live(client) };
         }
-        // SAFETY: the client is set up and its connection is open.
-        let error = unsafe { ffi::mqtt_input(client) };
-        // The callback tells why as well; this is for errors before it.
-        self.sent(error);
-    }
-
-    /// What has happened, if anything; never blocks for longer than one packet takes.
-    pub fn next_event(&mut self) -> Option<Event<'_>> {
-        if self.state().inbox.is_empty() && self.state().connection.is_some() {
-            self.read();
-        }
-        let item = self.state().inbox.take()?;
+        let item = match self.state().ended {
+            Some(failure) => Item::Ended(failure),
+            // SAFETY: the state is that of this client, and no reference to it is alive.
+            None => unsafe { incoming::next(self.0.as_ptr()) }?,
+        };
         Some(match item {
             Item::Accepted => {
                 let state = self.state();
@@ -298,7 +330,7 @@ impl Mqtt {
             Item::Acknowledged(token) => Event::Acknowledged(token),
             Item::Alive => Event::Alive,
             Item::Message => {
-                let (topic, payload) = self.state().inbox.message();
+                let (topic, payload) = self.state().incoming.message();
                 Event::Message { topic, payload }
             }
         })

@@ -1,7 +1,10 @@
 //! Host names to addresses, and waiting for sockets. Owns no socket.
 
 use crate::ffi;
+use crate::kconfig::CONFIG_DNS_RESOLVER_AI_MAX_ENTRIES;
 use core::ffi::{CStr, c_int};
+use device::session::AddressTurn;
+use heapless::Vec;
 use core::ptr;
 use protocol::config::HOST_MAX;
 
@@ -40,12 +43,19 @@ pub enum Kind {
     Datagram,
 }
 
-/// An address of a host, with its port.
-pub struct Address(*mut ffi::zsock_addrinfo);
+/// Most addresses of a host that are looked at.
+const ADDRESSES_MAX: usize = CONFIG_DNS_RESOLVER_AI_MAX_ENTRIES as usize;
+
+/// An address of a host, with its port, in what the name service has found.
+pub struct Address {
+    found: *mut ffi::zsock_addrinfo,
+    chosen: *const ffi::zsock_addrinfo,
+}
 
 impl Address {
-    /// Asks the name service; blocks until it answers or gives up. `None` where the host has no IPv4 address.
-    pub fn resolve(host: &HostName, port: u16, kind: Kind) -> Option<Self> {
+    /// Asks the name service; blocks until it answers or gives up. Of several addresses, the one whose `turn` it is; `None` where
+    /// the host has no IPv4 address.
+    pub fn resolve(host: &HostName, port: u16, kind: Kind, turn: AddressTurn) -> Option<Self> {
         let mut service = [0; 6];
         digits(port, &mut service);
         let hints = ffi::zsock_addrinfo {
@@ -62,14 +72,33 @@ impl Address {
         let error = unsafe {
             ffi::zsock_getaddrinfo(host, service.as_ptr().cast(), &raw const hints, &raw mut found)
         };
-        // Lazily: an address that was never made must not be freed.
-        (error == 0 && !found.is_null()).then(|| Self(found))
+        if error != 0 || found.is_null() {
+            return None;
+        }
+        // From here on what was found is freed.
+        let mut address = Self { found, chosen: found };
+        // The name service's order shall not matter.
+        let mut all: Vec<(u32, *const ffi::zsock_addrinfo), ADDRESSES_MAX> = Vec::new();
+        let mut next = found.cast_const();
+        // SAFETY: the list and the addresses in it are the name service's until they are freed.
+        while let Some(info) = unsafe { next.as_ref() } {
+            // SAFETY: as above.
+            let number = unsafe { ffi::shim_address_number(info.ai_addr) };
+            let known = all.iter().any(|(other, _)| *other == number);
+            if !known && all.push((number, next)).is_err() {
+                break;
+            }
+            next = info.ai_next;
+        }
+        all.sort_unstable();
+        address.chosen = all.get(turn.choose(all.len()))?.1;
+        Some(address)
     }
 
-    /// The first address that was found.
+    /// The address.
     pub fn as_c(&self) -> (*mut ffi::sockaddr, ffi::socklen_t) {
         // SAFETY: `resolve` makes no address without a result, and only `drop` frees it.
-        let info = unsafe { &*self.0 };
+        let info = unsafe { &*self.chosen };
         (info.ai_addr, info.ai_addrlen)
     }
 }
@@ -77,7 +106,7 @@ impl Address {
 impl Drop for Address {
     fn drop(&mut self) {
         // SAFETY: the result of one successful call, freed once.
-        unsafe { ffi::zsock_freeaddrinfo(self.0) };
+        unsafe { ffi::zsock_freeaddrinfo(self.found) };
     }
 }
 

@@ -9,6 +9,7 @@
 
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
 #include <zephyr/device.h>
 #include <zephyr/drivers/hwinfo.h>
@@ -67,9 +68,18 @@ BUILD_ASSERT(!IS_ENABLED(CONFIG_SENSOR_TEST_FAULTS) || IS_ENABLED(CONFIG_SENSOR_
 	     "Images that are made to fail are for emulated boards only.");
 BUILD_ASSERT(2 * CONFIG_NET_SOCKETS_CONNECT_TIMEOUT <= CONFIG_SENSOR_CONNECT_TIMEOUT_MS,
 	     "TCP and TLS may each take NET_SOCKETS_CONNECT_TIMEOUT: both must fit into SENSOR_CONNECT_TIMEOUT_MS.");
-BUILD_ASSERT(CONFIG_SENSOR_CONNECT_TIMEOUT_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS &&
-		     CONFIG_SENSOR_ANSWER_TIMEOUT_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS,
-	     "The watchdog must allow for the longest wait for the network.");
+BUILD_ASSERT(SHIM_TURN_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS,
+	     "All waits of one turn of the loop must fit into SENSOR_WATCHDOG_TIMEOUT_MS together: a name service, connecting "
+	     "(SENSOR_CONNECT_TIMEOUT_MS), sending (SENSOR_ANSWER_TIMEOUT_MS) and the loop's own work.");
+BUILD_ASSERT(CONFIG_NET_SOCKETS_DNS_TIMEOUT <= CONFIG_NET_SOCKETS_DNS_BACKOFF_INTERVAL,
+	     "A query that is repeated while its first answer may still come is CVE-2026-10646: NET_SOCKETS_DNS_TIMEOUT must not "
+	     "be longer than NET_SOCKETS_DNS_BACKOFF_INTERVAL.");
+BUILD_ASSERT(IS_ENABLED(CONFIG_MBEDTLS_SSL_PROTO_TLS1_3) != IS_ENABLED(CONFIG_MBEDTLS_SSL_PROTO_TLS1_2),
+	     "One version of TLS: 1.3, or 1.2 in a build with tls12.conf.");
+BUILD_ASSERT(MBEDTLS_SSL_IN_CONTENT_LEN == 16384,
+	     "A service may send records of 16 KiB: a smaller buffer lets one message end every connection.");
+BUILD_ASSERT(!IS_ENABLED(CONFIG_PSA_WANT_ALG_DETERMINISTIC_ECDSA),
+	     "Deterministic ECDSA with Mbed TLS's fast reduction is CVE-2026-54435: the vault signs with random numbers.");
 BUILD_ASSERT(CONFIG_SENSOR_CONNECT_TIMEOUT_MS + CONFIG_SENSOR_ANSWER_TIMEOUT_MS < CONFIG_SENSOR_CONFIGURATION_TRIAL_MS,
 	     "SENSOR_CONFIGURATION_TRIAL_MS must leave time for one connection and its first answer.");
 
@@ -160,15 +170,49 @@ bool shim_certificate_is_authority(const void *certificate)
 	return mbedtls_x509_crt_get_ca_istrue(certificate) > 0;
 }
 
-bool shim_certificate_may_sign(const void *certificate)
+size_t shim_certificate_der(const void *certificate, const uint8_t **der)
 {
-	return mbedtls_x509_crt_check_key_usage(certificate, MBEDTLS_X509_KU_DIGITAL_SIGNATURE) == 0;
+	const mbedtls_x509_crt *crt = certificate;
+
+	*der = crt->raw.p;
+	return crt->raw.len;
 }
 
-bool shim_certificate_may_serve(const void *certificate)
+/*
+ * Zephyr folds every failed handshake into one errno, and a certificate that Mbed TLS cannot read never reaches the callback:
+ * the linker leads these two calls through here (CMakeLists.txt). src/tls.rs takes each certificate that the service sends.
+ */
+extern void tls_certificate_sent(const uint8_t *der, size_t len);
+
+static bool shaking_hands;
+static int handshake_error;
+
+int __real_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl);
+int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl);
+int __real_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
+int __wrap_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
+
+int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl)
 {
-	return mbedtls_x509_crt_check_extended_key_usage(certificate, MBEDTLS_OID_SERVER_AUTH,
-							 MBEDTLS_OID_SIZE(MBEDTLS_OID_SERVER_AUTH)) == 0;
+	shaking_hands = true;
+	handshake_error = __real_mbedtls_ssl_handshake(ssl);
+	shaking_hands = false;
+	return handshake_error;
+}
+
+int __wrap_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len)
+{
+	/* Roots and the device's own certificates are read before. */
+	if (shaking_hands) {
+		tls_certificate_sent(der, len);
+	}
+	return __real_mbedtls_x509_crt_parse_der(chain, der, len);
+}
+
+enum shim_handshake shim_handshake_error(void)
+{
+	/* No other message of a service comes near the limit. */
+	return handshake_error == MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL ? SHIM_HANDSHAKE_TOO_LONG : SHIM_HANDSHAKE_OTHER;
 }
 
 void shim_network_start(void)
@@ -198,9 +242,9 @@ int shim_socket_send(int fd, const void *data, size_t len)
 	return sent < 0 ? -errno : (int)sent;
 }
 
-int shim_socket_receive(int fd, void *data, size_t len, bool wait)
+int shim_socket_receive(int fd, void *data, size_t len)
 {
-	ssize_t received = zsock_recv(fd, data, len, wait ? 0 : ZSOCK_MSG_DONTWAIT);
+	ssize_t received = zsock_recv(fd, data, len, ZSOCK_MSG_DONTWAIT);
 
 	return received < 0 ? -errno : (int)received;
 }
@@ -217,15 +261,19 @@ int shim_socket_close(int fd)
 	return zsock_close(fd) < 0 ? -errno : 0;
 }
 
-int shim_socket_timeouts(int fd, int timeout_ms)
+int shim_socket_send_timeout(int fd, uint32_t timeout_ms)
 {
 	struct zsock_timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
 
-	if (zsock_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
-	    zsock_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0) {
-		return -errno;
+	return zsock_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ? -errno : 0;
+}
+
+uint32_t shim_address_number(const struct sockaddr *address)
+{
+	if (address == NULL || address->sa_family != AF_INET) {
+		return 0;
 	}
-	return 0;
+	return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr);
 }
 
 int shim_tls_require(int fd, int first, int tags, const char *host)
@@ -269,6 +317,13 @@ int shim_clock_set(uint64_t seconds, uint32_t nanoseconds)
 	const struct timespec now = {.tv_sec = (time_t)seconds, .tv_nsec = nanoseconds};
 
 	return sys_clock_settime(SYS_CLOCK_REALTIME, &now);
+}
+
+uint64_t shim_clock_get_s(void)
+{
+	time_t now = time(NULL);
+
+	return now > 0 ? (uint64_t)now : 0;
 }
 
 uint64_t shim_build_epoch_s(void)

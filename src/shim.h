@@ -52,10 +52,12 @@ bool shim_certificate_is_self_issued(const void *certificate);
 bool shim_certificate_has_alternative_name(const void *certificate);
 /* True where it is an authority's (basicConstraints CA:TRUE). */
 bool shim_certificate_is_authority(const void *certificate);
-/* True where it may be used for digital signatures, as TLS 1.3 and ECDHE need. */
-bool shim_certificate_may_sign(const void *certificate);
-/* True where it may be used for a TLS server. */
-bool shim_certificate_may_serve(const void *certificate);
+/* Its DER, which stays as long as the handshake; gives its length in bytes. */
+size_t shim_certificate_der(const void *certificate, const uint8_t **der);
+
+/* What the handshake that has failed has failed with, as far as the firmware tells it apart. */
+enum shim_handshake { SHIM_HANDSHAKE_OTHER, SHIM_HANDSHAKE_TOO_LONG };
+enum shim_handshake shim_handshake_error(void);
 
 /* Asks for an address where the board's network has DHCP; elsewhere there is nothing to be done. */
 void shim_network_start(void);
@@ -64,10 +66,14 @@ void shim_network_start(void);
 int shim_socket_tls(int family);
 int shim_socket_connect(int fd, const struct sockaddr *address, socklen_t len);
 int shim_socket_send(int fd, const void *data, size_t len);
-int shim_socket_receive(int fd, void *data, size_t len, bool wait);
+/* Takes what is there, without waiting. */
+int shim_socket_receive(int fd, void *data, size_t len);
 int shim_socket_poll(struct zsock_pollfd *fds, int count, int timeout_ms);
 int shim_socket_close(int fd);
-int shim_socket_timeouts(int fd, int timeout_ms);
+/* How long sending may wait. */
+int shim_socket_send_timeout(int fd, uint32_t timeout_ms);
+/* An IPv4 address as a number, to put several in order; 0 for NULL and others. */
+uint32_t shim_address_number(const struct sockaddr *address);
 /* The peer must be verified against the credentials under `tags` tags from `first` on, and named `host`. */
 #define SHIM_TLS_TAGS_MAX 3
 int shim_tls_require(int fd, int first, int tags, const char *host);
@@ -78,6 +84,8 @@ int shim_tls_verify_with(int fd, int (*verify)(void *, void *, int, uint32_t *),
 uint64_t shim_uptime_ms(void);
 void shim_sleep_ms(uint32_t ms);
 int shim_clock_set(uint64_t seconds, uint32_t nanoseconds);
+/* What time it is for certificates, in seconds since 1970. */
+uint64_t shim_clock_get_s(void);
 uint64_t shim_build_epoch_s(void);
 
 /* What the devicetree says of the noise under the cryptographic generator, and bytes from that generator. */
@@ -96,6 +104,12 @@ int shim_sensor_temperature(struct shim_value *value);
 int shim_sensor_humidity(struct shim_value *value);
 int shim_sensor_pressure(struct shim_value *value);
 
+/* The longest that one turn of the loop may take, in milliseconds (src/lib.rs): it is fed in between. */
+enum {
+	SHIM_OWN_WORK_MS = 2500,
+	SHIM_TURN_MS = CONFIG_NET_SOCKETS_DNS_TIMEOUT + CONFIG_SENSOR_CONNECT_TIMEOUT_MS + CONFIG_SENSOR_ANSWER_TIMEOUT_MS +
+		       SHIM_OWN_WORK_MS
+};
 /* The watchdog: -ENODEV where the board has none. */
 int shim_watchdog_start(uint32_t timeout_ms);
 int shim_watchdog_feed(void);

@@ -33,7 +33,7 @@ static psa_key_attributes_t attributes_of(uint32_t id, bool exportable)
 	psa_set_key_type(&attributes, PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1));
 	psa_set_key_bits(&attributes, 256);
 	psa_set_key_usage_flags(&attributes, PSA_KEY_USAGE_SIGN_HASH | (exportable ? PSA_KEY_USAGE_EXPORT : 0));
-	psa_set_key_algorithm(&attributes, PSA_ALG_DETERMINISTIC_ECDSA(PSA_ALG_SHA_256));
+	psa_set_key_algorithm(&attributes, PSA_ALG_ECDSA(PSA_ALG_SHA_256));
 	return attributes;
 }
 
@@ -103,13 +103,22 @@ enum shim_vault_status shim_vault_public(uint32_t id, uint8_t point[SHIM_VAULT_P
 	return used(id, psa_export_public_key(psa_id(id), point, SHIM_VAULT_POINT_BYTES, &len));
 }
 
-enum shim_vault_status shim_vault_sign(uint32_t id, const uint8_t digest[SHIM_VAULT_DIGEST_BYTES],
-				       uint8_t signature[SHIM_VAULT_SIGNATURE_BYTES])
+static enum shim_vault_status sign(uint32_t id, const uint8_t digest[SHIM_VAULT_DIGEST_BYTES],
+				   uint8_t signature[SHIM_VAULT_SIGNATURE_BYTES])
 {
 	size_t len;
 
-	return used(id, psa_sign_hash(psa_id(id), PSA_ALG_DETERMINISTIC_ECDSA(PSA_ALG_SHA_256), digest,
-				      SHIM_VAULT_DIGEST_BYTES, signature, SHIM_VAULT_SIGNATURE_BYTES, &len));
+	return used(id, psa_sign_hash(psa_id(id), PSA_ALG_ECDSA(PSA_ALG_SHA_256), digest, SHIM_VAULT_DIGEST_BYTES, signature,
+				      SHIM_VAULT_SIGNATURE_BYTES, &len));
+}
+
+enum shim_vault_status shim_vault_sign(uint32_t id, const uint8_t digest[SHIM_VAULT_DIGEST_BYTES],
+				       uint8_t signature[SHIM_VAULT_SIGNATURE_BYTES])
+{
+	enum shim_vault_status status = sign(id, digest, signature);
+
+	/* A key of earlier firmware. */
+	return status == SHIM_VAULT_REFUSED && shim_vault_allow_random(id) ? sign(id, digest, signature) : status;
 }
 
 enum shim_vault_status shim_vault_export(uint32_t id, uint8_t scalar[SHIM_VAULT_SCALAR_BYTES])

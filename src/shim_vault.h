@@ -56,4 +56,7 @@ enum shim_vault_status vault_store_set(uint32_t entry, const uint8_t *data, size
 enum shim_vault_status vault_store_get(uint32_t entry, uint8_t *data, size_t room, size_t *len);
 enum shim_vault_status vault_store_remove(uint32_t entry);
 
+/* A key that was made for deterministic signatures may make random ones as well; false where it is no such key. */
+bool shim_vault_allow_random(uint32_t id);
+
 #endif

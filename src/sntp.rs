@@ -10,6 +10,7 @@ use crate::{clock, ffi};
 use core::ffi::c_int;
 use device::clock::ANSWER_TIMEOUT_MS;
 use device::clock::sntp::PACKET_LEN;
+use device::session::AddressTurn;
 use device::{Event, Uptime};
 use protocol::Endpoint;
 
@@ -42,7 +43,7 @@ impl Exchange {
     /// Sends `packet` to `server` from a new port; an exchange before it is over. What came of it, for the device.
     pub fn ask(&mut self, server: &Endpoint, packet: &[u8; PACKET_LEN]) -> Event<'static> {
         self.open = None;
-        let Some(address) = Address::resolve(&HostName::new(&server.host), server.port, Kind::Datagram)
+        let Some(address) = Address::resolve(&HostName::new(&server.host), server.port, Kind::Datagram, AddressTurn::new())
         else {
             return Event::TimeServerUnknown;
         };
@@ -74,7 +75,7 @@ impl Exchange {
         let socket = self.open.as_ref()?.0.sock.fd;
         let (to, room) = (self.datagram.as_mut_ptr(), self.datagram.len());
         // SAFETY: the pointer and the length are those of one array, the socket is open.
-        let len = unsafe { ffi::shim_socket_receive(socket, to.cast(), room, false) };
+        let len = unsafe { ffi::shim_socket_receive(socket, to.cast(), room) };
         match usize::try_from(len) {
             Ok(len) => Some(Event::TimeAnswer(self.datagram.get(..len)?)),
             Err(_) if ffi::errno_kind(len) == ffi::SHIM_ERRNO_AGAIN => None,

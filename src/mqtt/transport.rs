@@ -1,4 +1,5 @@
-//! What Zephyr's client reads from and writes to: the TLS connection and nothing else. R-TLS-ALL.
+//! What Zephyr's client writes to: the TLS connection and nothing else; and what it reads: the packets that [`super::incoming`] hands
+//! to it. R-TLS-ALL.
 //!
 //! Zephyr calls these five by name (`CONFIG_MQTT_LIB_CUSTOM_TRANSPORT`). A message goes out as one TLS record: Zephyr's
 //! own TLS transport makes two of it, 22 bytes more.
@@ -42,11 +43,12 @@ extern "C" fn mqtt_client_custom_transport_write(
     len: u32,
 ) -> c_int {
     // SAFETY: Zephyr gives a pointer to `len` bytes.
-    let data = unsafe { core::slice::from_raw_parts(data, len as usize) };
+    let data = unsafe { ffi::slice(data, len as usize) };
     // SAFETY: no other reference to the connection is alive while the client runs.
-    match unsafe { &mut (*state(client)).connection } {
-        Some(connection) => connection.send(data).err().unwrap_or(0),
-        None => io_error(),
+    let (connection, until) = unsafe { (&mut (*state(client)).connection, (*state(client)).until) };
+    match (connection, data) {
+        (Some(connection), Some(data)) => connection.send(data, until).err().unwrap_or(0),
+        _ => io_error(),
     }
 }
 
@@ -56,22 +58,23 @@ extern "C" fn mqtt_client_custom_transport_write_msg(
     message: *const ffi::msghdr,
 ) -> c_int {
     // SAFETY: no other reference to the connection or the record is alive while the client runs.
-    let (connection, record) = unsafe {
+    let (connection, record, until) = unsafe {
         let state = state(client);
-        (&mut (*state).connection, &mut (*state).record.0)
+        (&mut (*state).connection, &mut (*state).record.0, (*state).until)
     };
     // SAFETY: Zephyr gives a message with `msg_iovlen` parts.
-    let parts = unsafe { core::slice::from_raw_parts((*message).msg_iov, (*message).msg_iovlen as usize) };
+    let parts = unsafe { ffi::slice((*message).msg_iov.cast_const(), (*message).msg_iovlen as usize) };
     let mut len = 0;
-    for part in parts {
+    for part in parts.unwrap_or_default() {
         // SAFETY: Zephyr gives parts of so many bytes.
-        let bytes = unsafe { core::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len as usize) };
+        let bytes = unsafe { ffi::slice(part.iov_base.cast::<u8>().cast_const(), part.iov_len as usize) };
+        let bytes = bytes.unwrap_or_default();
         let Some(room) = record.get_mut(len..len + bytes.len()) else { return io_error() };
         room.copy_from_slice(bytes);
         len += bytes.len();
     }
     match (connection, record.get(..len)) {
-        (Some(connection), Some(packet)) => connection.send(packet).err().unwrap_or(0),
+        (Some(connection), Some(packet)) => connection.send(packet, until).err().unwrap_or(0),
         _ => io_error(),
     }
 }
@@ -81,14 +84,20 @@ extern "C" fn mqtt_client_custom_transport_read(
     client: *mut ffi::mqtt_client,
     data: *mut u8,
     len: u32,
-    wait: bool,
+    _wait: bool,
 ) -> c_int {
     // SAFETY: Zephyr gives a pointer to room for `len` bytes.
-    let data = unsafe { core::slice::from_raw_parts_mut(data, len as usize) };
-    // SAFETY: no other reference to the connection is alive while the client runs.
-    match unsafe { &mut (*state(client)).connection } {
-        Some(connection) => connection.receive(data, wait),
-        None => io_error(),
+    let data = unsafe { ffi::slice_mut(data, len as usize) };
+    // SAFETY: no other reference to it is alive while the client runs.
+    let handed = unsafe { &mut (*state(client)).handed };
+    match (data, handed.get(..len as usize)) {
+        (Some(data), Some(bytes)) if data.len() == bytes.len() && !bytes.is_empty() => {
+            data.copy_from_slice(bytes);
+            *handed = handed.get(bytes.len()..).unwrap_or_default();
+            len as c_int
+        }
+        // It wants more than it was handed.
+        _ => io_error(),
     }
 }
 

@@ -52,7 +52,7 @@ unsafe fn with<T>(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vault_store_set(entry: u32, data: *const u8, len: usize) -> ffi::shim_vault_status {
     // SAFETY: the caller's promise.
-    let value = unsafe { core::slice::from_raw_parts(data, len) };
+    let value = unsafe { ffi::slice(data, len).unwrap_or_default() };
     // SAFETY: the caller's promise.
     status(unsafe { with(|partition| partition.set(u64::from(entry), value)) }.map(Some))
 }
@@ -68,7 +68,7 @@ unsafe extern "C" fn vault_store_get(
     len: *mut usize,
 ) -> ffi::shim_vault_status {
     // SAFETY: the caller's promise.
-    let buffer = unsafe { core::slice::from_raw_parts_mut(data, room) };
+    let buffer = unsafe { ffi::slice_mut(data, room).unwrap_or_default() };
     // SAFETY: the caller's promise.
     let found =
         unsafe { with(|partition| Ok(partition.get(u64::from(entry), buffer)?.map(|value| value.len()))) };

@@ -2,6 +2,7 @@
 //! Each panics where a promise of the device is broken.
 
 use crate::clock::{Clock, sntp};
+use crate::incoming::Reader;
 use crate::platform::Uptime;
 use crate::update::record::{RECORD_BYTES_MAX, Record};
 use protocol::EpochMillis;
@@ -41,8 +42,32 @@ pub fn update_record(bytes: &[u8]) {
     assert_eq!(again, Some(Some(record)));
 }
 
+/// What a service sends: read as a whole and byte by byte, the same comes of it.
+pub fn incoming(bytes: &[u8]) {
+    let (mut whole, mut single) = (Reader::new(), Reader::new());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let before = rest;
+        let packet = whole.take(&mut rest);
+        let taken = before.len() - rest.len();
+        assert!(taken > 0);
+        for (at, byte) in before.iter().take(taken).enumerate() {
+            let again = single.take(&mut core::slice::from_ref(byte));
+            if at + 1 == taken {
+                assert_eq!(packet, again);
+            } else {
+                assert_eq!(again, Ok(None));
+            }
+        }
+        if packet.is_err() {
+            return;
+        }
+    }
+}
+
 /// A fuzz target's body.
 pub type Target = fn(&[u8]);
 
 /// Every body by its name, as the fuzz targets and the folders of their seeds are called.
-pub const TARGETS: [(&str, Target); 2] = [("sntp_answers", sntp_answers), ("update_record", update_record)];
+pub const TARGETS: [(&str, Target); 3] =
+    [("sntp_answers", sntp_answers), ("update_record", update_record), ("incoming", incoming)];

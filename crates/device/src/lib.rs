@@ -22,6 +22,7 @@ pub mod dropped;
 pub mod entropy;
 pub mod fuzz;
 pub mod identity;
+pub mod incoming;
 mod interface;
 pub mod note;
 mod outbox;

@@ -55,6 +55,11 @@ impl Default for Policy {
 pub struct AddressTurn(u16);
 
 impl AddressTurn {
+    /// No attempt was made.
+    pub const fn new() -> Self {
+        Self(0)
+    }
+
     /// The place, among `count` sorted addresses, of the one to be tried; 0 where there is none.
     pub const fn choose(self, count: usize) -> usize {
         if count == 0 { 0 } else { self.0 as usize % count }
