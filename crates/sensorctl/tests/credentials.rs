@@ -139,6 +139,14 @@ fn every_program_warns_before_the_end_with_date_and_command_and_after_it_says_wh
     for (text, _) in said(&service) {
         assert!(!text.contains("certificate"), "{text}");
     }
+
+    // A key that others may read is nobody's own any more.
+    let key = service.path("ca/operator.key");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    for (text, code) in said(&service) {
+        assert!(text.contains("(mode 640); it was not read: `chmod 600 ca/operator.key`"), "{text}");
+        assert_eq!(code, Some(1));
+    }
 }
 
 #[test]

@@ -343,6 +343,24 @@ fn a_device_whose_certificate_has_ended_is_renewed_with_one_command_of_who_has_t
 }
 
 #[test]
+fn a_program_on_a_line_gets_the_environment_without_the_pin() {
+    let factory = Factory::new();
+    let environment = factory.path("environment");
+    let line = format!("exec:env > '{}'", environment.display());
+    let output = factory
+        .command(&["--id", "dev-1", "--line", &line])
+        .env("SENSORCTL_PIN", "only-for-tests")
+        .env("SENSORCTL_OTHER", "only-for-tests")
+        .env("MY_RIG", "7")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "nobody answers there");
+    let environment = std::fs::read_to_string(environment).unwrap();
+    assert!(environment.lines().any(|line| line == "MY_RIG=7"), "{environment}");
+    assert!(!environment.contains("SENSORCTL_") && !environment.contains("only-for-tests"), "{environment}");
+}
+
+#[test]
 fn arguments_that_do_not_fit_are_refused() {
     let factory = Factory::new();
     let refused = |arguments: &[&str], code, text: &str| {

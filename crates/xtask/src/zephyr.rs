@@ -8,6 +8,7 @@ use crate::steps::{nextest, passed};
 use crate::suite::Outcome;
 use crate::toolchain::Toolchain;
 use anyhow::Result;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -124,10 +125,15 @@ pub fn environment(west: &mut Command, variant: &str) {
     if std::env::var_os(BINDGEN).is_none() {
         west.env(BINDGEN, bindgen_arguments(variant, clangs_headers().as_deref()));
     }
+    // Debian has the library in two places, and finds its own headers from this one only.
+    if let (None, Some(folder)) = (std::env::var_os(LIBCLANG), libclang()) {
+        west.env(LIBCLANG, folder);
+    }
     python().put_before(west);
 }
 
 const BINDGEN: &str = "BINDGEN_EXTRA_CLANG_ARGS";
+const LIBCLANG: &str = "LIBCLANG_PATH";
 
 /// What libclang must be told to read what Zephyr gives bindgen.
 fn bindgen_arguments(variant: &str, headers: Option<&Path>) -> String {
@@ -144,14 +150,26 @@ fn bindgen_arguments(variant: &str, headers: Option<&Path>) -> String {
 
 /// The headers of Debian's libclang, the newest.
 fn clangs_headers() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/clang").ok()?.flatten();
-    let mut all: Vec<PathBuf> = versions.map(|entry| entry.path().join("include")).collect();
-    all.retain(|path| path.join("arm_acle.h").exists());
-    all.sort_by_key(|path| {
-        let version = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-        version.and_then(|version| version.split('.').next()?.parse::<u32>().ok())
-    });
-    all.pop()
+    newest(Path::new("/usr/lib/clang"), "", "include", "arm_acle.h")
+}
+
+/// The folder of Debian's libclang, the newest.
+fn libclang() -> Option<PathBuf> {
+    newest(Path::new("/usr/lib"), "llvm-", "lib", "libclang.so")
+        .or_else(|| newest(Path::new("/usr/lib"), "llvm-", "lib", "libclang.so.1"))
+}
+
+/// Of the folders `<prefix><version>/<below>` in `parent` that have this file, the one of the highest version.
+fn newest(parent: &Path, prefix: &str, below: &str, file: &str) -> Option<PathBuf> {
+    let version = |name: &OsStr| {
+        let version = name.to_str()?.strip_prefix(prefix)?.split('.').next()?;
+        version.parse::<u32>().ok()
+    };
+    let all = std::fs::read_dir(parent).ok()?.flatten();
+    all.filter_map(|entry| Some((version(&entry.file_name())?, entry.path().join(below))))
+        .filter(|(_, folder)| folder.join(file).exists())
+        .max()
+        .map(|(_, folder)| folder)
 }
 
 /// The real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
@@ -199,7 +217,7 @@ fn on_board(only: Option<&'static str>) -> Result<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    use super::bindgen_arguments;
+    use super::{bindgen_arguments, newest};
     use std::path::Path;
 
     #[test]
@@ -209,5 +227,24 @@ mod tests {
         let arm = bindgen_arguments("gnuarmemb", Some(headers));
         assert_eq!(arm, "-D_GCC_ARM_ACLE_H -include /usr/lib/clang/14/include/arm_acle.h");
         assert_eq!(bindgen_arguments("gnuarmemb", None), "");
+    }
+
+    #[test]
+    fn of_several_versions_the_newest_that_has_the_file_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = || newest(folder.path(), "llvm-", "lib", "libclang.so");
+        assert_eq!(take(), None);
+        for (name, file) in [
+            ("llvm-9", "libclang.so"),
+            ("llvm-14", "libclang.so"),
+            ("llvm-19", "libLLVM.so"),
+            ("gcc-20", "libclang.so"),
+            ("llvm-x", "libclang.so"),
+        ] {
+            let lib = folder.path().join(name).join("lib");
+            std::fs::create_dir_all(&lib).unwrap();
+            std::fs::write(lib.join(file), b"").unwrap();
+        }
+        assert_eq!(take(), Some(folder.path().join("llvm-14/lib")));
     }
 }

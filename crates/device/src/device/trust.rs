@@ -308,7 +308,12 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if !self.identity.has_ended(time) {
             return Err(Fault::NotEnded);
         }
-        let judged = self.identity.message(Channel::IdentityDesired, document, time, &mut self.platform);
+        let mut judged = self.identity.message(Channel::IdentityDesired, document, time, &mut self.platform);
+        if judged == Ok(Effect::Known) {
+            // What was taken once answers no other request; over the network it may come again with each connection.
+            self.identity.count(Refusal::Replayed);
+            judged = Err(Refusal::Replayed);
+        }
         if let Err(refusal) = judged {
             self.note(Note::DocumentRefused(refusal));
             return Err(Fault::Document(refusal));

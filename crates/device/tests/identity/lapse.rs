@@ -101,7 +101,7 @@ fn a_device_in_the_trial_says_so_and_asks_anew_where_the_certificate_does_not_wo
     assert_ne!(again, asked);
     field.door = Box::new(|credentials| credentials.slot != KeySlot::ALL[0]);
     let answer = field.answer(&again);
-    assert_eq!(bench.deliver(&mut field, &document), Err(Fault::Document(Refusal::Unexpected)), "other keys");
+    assert_eq!(bench.deliver(&mut field, &document), Err(Fault::Document(Refusal::Replayed)), "other keys");
     assert_eq!(bench.renew(&mut field).map(|asked| asked.is_ok()), Ok(true));
     let newer = bench.deliver(&mut field, &answer).unwrap();
     assert_eq!(replaced(&mut field), newer);

@@ -347,12 +347,21 @@ fn append_refused(
     bytes: &[u8],
 ) -> Result<Option<PathBuf>, StoreError> {
     let append = || {
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
         let len = file.metadata()?.len();
         if len >= limit {
             return Ok(false);
         }
-        let line = RefusedLine::new(now(), device, fault, bytes).to_line();
+        let mut line = RefusedLine::new(now(), device, fault, bytes).to_line();
+        // A line that a power cut has torn does not swallow this one.
+        if len > 0 {
+            let mut last = [b'\n'];
+            file.seek(SeekFrom::Start(len - 1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                line.insert(0, '\n');
+            }
+        }
         file.write_all(line.as_bytes()).map(|()| len + line.len() as u64 >= limit)
     };
     match append() {

@@ -95,6 +95,21 @@ impl fmt::Display for LineError {
 
 impl std::error::Error for LineError {}
 
+/// What the names of this tool's variables in the environment begin with.
+const VARIABLES: &str = "SENSORCTL_";
+
+/// A program that this tool starts: it inherits the environment but for what is meant for this tool alone, the PIN of a token
+/// ([`crate::signer::pin::VARIABLE`]) among it. No child is started in another way.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    for (variable, _) in std::env::vars_os() {
+        if variable.as_encoded_bytes().starts_with(VARIABLES.as_bytes()) {
+            command.env_remove(variable);
+        }
+    }
+    command
+}
+
 /// A line that is open.
 #[derive(Debug)]
 pub struct Line {
@@ -116,7 +131,7 @@ impl Line {
                 (stream.into(), None)
             }
             Target::Exec(command) => {
-                let mut started = Command::new("sh")
+                let mut started = program("sh")
                     .args(["-c", command])
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())

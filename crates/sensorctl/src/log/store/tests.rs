@@ -21,6 +21,31 @@ fn a_line_has_one_form() {
 }
 
 #[test]
+fn a_refusal_that_a_power_cut_has_torn_does_not_swallow_the_next_one() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("dev-1.refused");
+    let device = "dev-1".parse().unwrap();
+    let refuse = |bytes: &[u8]| {
+        let fault = Fault { record: Some(7), what: What::Fork };
+        append_refused(path.clone(), REFUSED_BYTES_MAX, &device, &fault, bytes).unwrap()
+    };
+    refuse(b"first");
+    let first = std::fs::read(&path).unwrap();
+    refuse(b"torn");
+    let both = std::fs::read(&path).unwrap();
+    for cut in first.len()..=both.len() {
+        std::fs::write(&path, &both[..cut]).unwrap();
+        refuse(b"next");
+        let kept: Vec<_> = forks(&temporary.path().join("dev-1.log")).unwrap();
+        let kept: Vec<&[u8]> = kept.iter().map(|delivery| delivery.bytes.as_slice()).collect();
+        // The one that was torn is whole where nothing but the end of its line is missing.
+        let whole: &[&[u8]] =
+            if cut < both.len() - 1 { &[b"first", b"next"] } else { &[b"first", b"torn", b"next"] };
+        assert_eq!(kept, whole, "{cut}");
+    }
+}
+
+#[test]
 fn logs_are_found_by_their_names() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(logs_at(folder.path(), None), Err(StoreError::Nothing(_))));
