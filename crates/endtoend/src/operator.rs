@@ -107,7 +107,10 @@ impl Operator {
             Err(_) => {
                 let book = self.book.borrow();
                 let Book { ledger, firmware, configurations, states, .. } = &*book;
-                panic!("{what}: never came; {:?} {firmware:?} {configurations:?} {states:?}", ledger.counts());
+                panic!(
+                    "{what}: never came; {:?} {firmware:?} {configurations:?} {states:?}",
+                    ledger.counts()
+                );
             }
         }
     }

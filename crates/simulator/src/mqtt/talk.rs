@@ -253,11 +253,8 @@ impl<'t> Talk<'t> {
                     self.tell(LinkEvent::Subscribed { granted }).await;
                 }
             }
-            Incoming::PingResp => {
-                self.pinged = false;
-                self.tell(LinkEvent::Alive).await;
-            }
-            Incoming::Alive => {
+            // A part of a long message is as good a sign of life as the answer to a ping.
+            Incoming::PingResp | Incoming::Alive => {
                 self.pinged = false;
                 self.tell(LinkEvent::Alive).await;
             }
