@@ -230,7 +230,9 @@ fn failure(errno: ffi::shim_errno, roots: &[&[u8]]) -> Failure {
     let has = |flag: ffi::shim_certificate| handshake.flags & flag as u32 != 0;
     let sent = handshake.sent();
     let refused = handshake.flags != 0 || (!handshake.judged && !sent.is_empty());
-    if refused && let Some(fault) = path::explain(&sent, roots, clock::realtime()) {
+    let not_trusted = has(ffi::SHIM_CERTIFICATE_NOT_TRUSTED);
+    let proven = handshake.judged && !not_trusted;
+    if refused && let Some(fault) = path::explain(&sent, roots, clock::realtime(), proven) {
         return fault.into();
     }
     // Mbed TLS reads no further than the first certificate that it cannot read.
@@ -247,7 +249,6 @@ fn failure(errno: ffi::shim_errno, roots: &[&[u8]]) -> Failure {
     {
         return fault.into();
     }
-    let not_trusted = has(ffi::SHIM_CERTIFICATE_NOT_TRUSTED);
     if refused && (handshake.authority || (not_trusted && handshake.self_issued)) {
         return Failure::TlsSelfSigned;
     }

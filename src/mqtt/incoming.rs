@@ -11,7 +11,7 @@ use device::dropped::{Drops, Why};
 use device::incoming::{Packet, Payload, Reader};
 use heapless::Vec;
 use protocol::Failure;
-use protocol::topic::{SUBSCRIPTIONS_MAX, TopicText};
+use protocol::topic::{SUBSCRIPTIONS_MAX, TopicText, matches};
 
 /// A packet has to go on within this time once it has begun, in milliseconds: however long it is, it never stands still.
 const STALL_MS: u64 = CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u64;
@@ -286,7 +286,7 @@ unsafe fn act(state: *mut State, packet: Read) -> Result<Item, Failure> {
             // SAFETY: as above.
             let incoming = unsafe { &mut (*state).incoming };
             let topic = incoming.reader.message().0;
-            let known = !cut && incoming.topics.iter().any(|other| other.as_bytes() == topic);
+            let known = !cut && incoming.topics.iter().any(|filter| matches(filter.as_bytes(), topic));
             if known && too_long.is_none() {
                 return Ok(Item::Message);
             }

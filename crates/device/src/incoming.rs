@@ -147,7 +147,8 @@ impl Reader {
                     self.length(*byte, bits)?
                 }
                 Step::Topic | Step::Payload => {
-                    let wanted = if self.step == Step::Topic { u32::from(self.topic_left) } else { self.left };
+                    let wanted =
+                        if self.step == Step::Topic { u32::from(self.topic_left) } else { self.left };
                     let count = bytes.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
                     let (piece, rest) = bytes.split_at(count);
                     *bytes = rest;

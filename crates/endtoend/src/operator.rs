@@ -106,7 +106,11 @@ impl Operator {
             Ok(Err(_)) => panic!("the operator has ended"),
             Err(_) => {
                 let book = self.book.borrow();
-                panic!("{what}: never came; {:?} {:?}", book.ledger.counts(), book.firmware);
+                let Book { ledger, firmware, configurations, states, .. } = &*book;
+                panic!(
+                    "{what}: never came; {:?} {firmware:?} {configurations:?} {states:?}",
+                    ledger.counts()
+                );
             }
         }
     }

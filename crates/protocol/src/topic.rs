@@ -207,10 +207,58 @@ pub fn subscriptions(device: &DeviceId, class: Uuid, group: &Name) -> Subscripti
     [desired, command, class_filter(class)].into_iter().chain(group_topic(group)).collect()
 }
 
+/// Whether a topic is one that `filter` asks for (MQTT 3.1.1, section 4.7): `+` stands for one level, `#` for all that follow and
+/// for none. No filter of a device begins with either, so that topics with `$` need no rule.
+pub fn matches(filter: &[u8], topic: &[u8]) -> bool {
+    let level = |byte: &u8| *byte == b'/';
+    let (mut wanted, mut levels) = (filter.split(level), topic.split(level));
+    loop {
+        match (wanted.next(), levels.next()) {
+            (None, None) | (Some(b"#"), _) => return true,
+            (Some(b"+"), Some(_)) => {}
+            (Some(wanted), Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_filter_takes_its_own_topics_and_no_neighbours() {
+        for (filter, topic, expected) in [
+            ("device/a/+/desired", "device/a/config/desired", true),
+            ("device/a/+/desired", "device/a//desired", true),
+            ("device/a/+/desired", "device/b/config/desired", false),
+            ("device/a/+/desired", "device/a/config/desired/x", false),
+            ("device/a/+/desired", "device/a/config", false),
+            ("device/a/+/desired", "device/a/x/y/desired", false),
+            ("device/a/+/desired", "", false),
+            ("device/a/command", "device/a/command", true),
+            ("device/a/command", "device/a/command/answer", false),
+            ("device/a/command", "device/a/commander", false),
+            ("firmware/x/#", "firmware/x/block/1", true),
+            ("firmware/x/#", "firmware/x", true),
+            ("firmware/x/#", "firmware/xy/block", false),
+            ("firmware/x/#", "firmware", false),
+        ] {
+            assert_eq!(matches(filter.as_bytes(), topic.as_bytes()), expected, "{filter} {topic}");
+        }
+    }
+
+    #[test]
+    fn the_device_is_subscribed_to_every_channel_that_is_to_it_and_to_none_of_its_own() {
+        let device = DeviceId::new("a").unwrap();
+        let filters = subscriptions(&device, Uuid([1; 16]), &Name::try_from("g").unwrap());
+        for channel in Channel::ALL {
+            let topic = topic(&device, channel);
+            let heard = filters.iter().any(|filter| matches(filter.as_bytes(), topic.as_bytes()));
+            assert_eq!(heard, !channel.is_from_device(), "{topic}");
+        }
+    }
 
     #[test]
     fn the_longest_topic_fits() {

@@ -161,6 +161,10 @@ fn without_resumption(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
+fn is_of_dates(error: &webpki::Error) -> bool {
+    matches!(error, webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. })
+}
+
 /// The server's certificate names itself as its issuer.
 #[derive(Debug, Error)]
 #[error("the certificate is self-signed")]
@@ -187,7 +191,8 @@ impl PathVerifier {
         let sent: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
         path::check_length(sent.iter().map(|der| der.len())).map_err(other)?;
         let fault = Cell::new(None);
-        let found = webpki::EndEntityCert::try_from(leaf).and_then(|parsed| {
+        let parsed = webpki::EndEntityCert::try_from(leaf);
+        let found = parsed.as_ref().map_err(Clone::clone).and_then(|parsed| {
             let passes = |found: &webpki::VerifiedPath<'_>| {
                 self.judge(leaf, found, now).map_err(|why| {
                     fault.set(Some(why));
@@ -200,8 +205,23 @@ impl PathVerifier {
                 .map(drop)
         });
         let Err(error) = found else { return Ok(()) };
+        // webpki looks at the dates first. A stranger's say nothing: they count where all else holds at a time that fits.
+        let error = match (&parsed, &error) {
+            (
+                Ok(parsed),
+                webpki::Error::CertExpired { not_after: then, .. }
+                | webpki::Error::CertNotValidYet { not_before: then, .. },
+            ) => {
+                let usage = webpki::KeyUsage::server_auth();
+                let algorithms = self.algorithms.all;
+                let then =
+                    parsed.verify_for_usage(algorithms, &self.anchors, others, *then, usage, None, None);
+                then.err().filter(|error| !is_of_dates(error)).unwrap_or(error)
+            }
+            _ => error,
+        };
         let roots: Vec<&[u8]> = self.roots.iter().map(AsRef::as_ref).collect();
-        let fault = fault.get().or_else(|| path::explain(&sent, &roots, millis(now)));
+        let fault = fault.get().or_else(|| path::explain(&sent, &roots, millis(now), false));
         Err(match (fault, error) {
             (Some(fault), _) => other(fault),
             (None, webpki::Error::UnknownIssuer) if is_self_issued(leaf) => other(SelfSigned),

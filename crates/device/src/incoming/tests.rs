@@ -91,7 +91,9 @@ fn each_packet_has_one_form_and_its_neighbours_are_malformed() {
 
 #[test]
 fn a_payload_of_the_longest_length_is_taken_and_longer_ones_are_passed_over_to_their_end() {
-    for (len, taken) in [(0, true), (PAYLOAD_BYTES_MAX, true), (PAYLOAD_BYTES_MAX + 1, false), (3_000_000, false)] {
+    for (len, taken) in
+        [(0, true), (PAYLOAD_BYTES_MAX, true), (PAYLOAD_BYTES_MAX + 1, false), (3_000_000, false)]
+    {
         let bytes = [message(0x32, b"t", &[0, 7], len), vec![0xd0, 0]].concat();
         let mut reader = Reader::new();
         let mut rest = bytes.as_slice();
@@ -112,7 +114,9 @@ fn a_topic_of_65535_bytes_and_an_empty_one_are_passed_over() {
         let mut reader = Reader::new();
         let mut rest = bytes.as_slice();
         for _ in 0..2 {
-            let Some(Packet::Publish { topic: seen, topic_len, .. }) = reader.take(&mut rest).unwrap() else { panic!() };
+            let Some(Packet::Publish { topic: seen, topic_len, .. }) = reader.take(&mut rest).unwrap() else {
+                panic!()
+            };
             assert_eq!(seen, &topic[..topic.len().min(TOPIC_MAX)]);
             assert_eq!(usize::from(topic_len), topic.len());
         }
@@ -142,8 +146,5 @@ fn what_a_broken_connection_has_begun_is_gone_with_the_next() {
     assert_eq!(reader.take(&mut &[0x32, 100, 0, 1][..]), Ok(None));
     assert!(reader.is_amid());
     reader.reset();
-    assert_eq!(
-        reader.take(&mut &[0x20, 2, 0, 0][..]),
-        Ok(Some(Packet::ConnAck { session: false, code: 0 }))
-    );
+    assert_eq!(reader.take(&mut &[0x20, 2, 0, 0][..]), Ok(Some(Packet::ConnAck { session: false, code: 0 })));
 }

@@ -135,6 +135,10 @@ impl List<'_> {
         let stranger = Node::root(authority("stranger"));
         let leaf = Node::below(&stranger, server(self.host));
         self.refused("unknown-issuer", Failure::TlsUnknownIssuer, &[&root], &[&leaf]);
+        // The dates of a stranger's certificate say nothing.
+        let old = changed(server(self.host), &|params| params.not_after = date_time_ymd(2021, 9, 30));
+        let leaf = Node::below(&stranger, old);
+        self.refused("unknown-issuer-expired", Failure::TlsUnknownIssuer, &[&root], &[&leaf]);
         let namesake = Node::root(authority("root"));
         let leaf = Node::below(&namesake, server(self.host));
         self.refused("namesake-of-the-root", Failure::TlsSignature, &[&root], &[&leaf]);
@@ -341,6 +345,19 @@ impl List<'_> {
             let root = Node::root(changed(authority("root"), change));
             let leaf = Node::below(&root, server(self.host));
             self.refused(name, why, &[&root], &[&leaf]);
+            self.later();
+        }
+        // Everybody can write the name of such a root into a certificate: its dates count with its signature only.
+        let good = Node::root(authority("root"));
+        for (name, change) in [
+            ("namesake-of-an-ended-root", ENDS_SOON),
+            ("namesake-of-a-waiting-root", &|params: &mut CertificateParams| {
+                params.not_before = date_time_ymd(2048, 1, 1);
+            }),
+        ] {
+            let root = Node::root(changed(authority("other"), change));
+            let leaf = Node::below(&Node::root(authority("other")), server(self.host));
+            self.refused(name, Failure::TlsSignature, &[&good, &root], &[&leaf]);
             self.later();
         }
         let ended =

@@ -115,8 +115,8 @@ impl<'b> Member<'b> {
         let mut extensions = Ok(Extensions::default());
         while !fields.is_finished() {
             // Apart, so that the names are known whatever stands in there.
-            extensions =
-                whole(fields.tlv_bytes()?, Extensions::read_optional).map_err(|_| PathFault::Malformed);
+            let read = whole(fields.tlv_bytes()?, Extensions::read_optional);
+            extensions = extensions.and(read.map_err(|_| PathFault::Malformed));
         }
         if !version_3 {
             extensions = Err(PathFault::Version);
@@ -209,12 +209,15 @@ pub fn check_length(certificates: impl IntoIterator<Item = usize>) -> Result<(),
 
 /// Why the port's TLS library did not get from what the service `sent`, its own certificate first, to one of `roots`: the
 /// first fault on the way that the names show; `None` where the rule has nothing against it, or the way ends before a root,
-/// so that the library's own verdict is the better one. Nothing here is verified: it is for a name only.
-pub fn explain(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis) -> Option<PathFault> {
-    match walk(sent, roots, time) {
+/// so that the library's own verdict is the better one. Nothing here is verified: it is for a name only. Where the library has
+/// not found the signatures good (`proven`), the dates of a root are no reason: everybody can write a root's name into a
+/// certificate, and the device must not doubt its clock because of it.
+pub fn explain(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis, proven: bool) -> Option<PathFault> {
+    let fault = match walk(sent, roots, time) {
         Ok(path) => judge(&path, time).err(),
         Err(fault) => fault,
-    }
+    };
+    fault.filter(|fault| proven || !matches!(fault, PathFault::RootEnded | PathFault::RootNotYetValid))
 }
 
 /// Whether the names lead from what the service `sent` to one of `roots`: where a library that does not say more trusts none of

@@ -7,6 +7,7 @@ use crate::failure;
 use bytes::BytesMut;
 use device::dropped::Why;
 use protocol::Failure;
+use protocol::topic::matches;
 use rumqttc::QoS;
 use rumqttc::mqttbytes::Error as WireError;
 use rumqttc::mqttbytes::v4::{Connect, Disconnect, PingReq, PubAck, Subscribe, SubscribeFilter, Unsubscribe};
@@ -32,6 +33,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a service that takes nothing more is listened to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Questions (SUBSCRIBE, UNSUBSCRIBE) that wait for their answers: a service that leaves more open answers none.
+const ASKED_MAX: usize = 64;
 
 /// The device has taken its leave.
 struct Over;
@@ -194,6 +198,9 @@ impl<'t> Talk<'t> {
     }
 
     async fn carry_out(&mut self, request: Option<Request>) -> Result<Option<Over>, Failure> {
+        if self.asked.len() + self.releasing.len() >= ASKED_MAX {
+            return Err(Failure::MqttProtocol);
+        }
         let id = self.next_id();
         match request {
             None | Some(Request::Disconnect) => {
@@ -246,11 +253,11 @@ impl<'t> Talk<'t> {
                     self.tell(LinkEvent::Subscribed { granted }).await;
                 }
             }
-            Incoming::PingResp => {
+            // A part of a long message is as good a sign of life as the answer to a ping.
+            Incoming::PingResp | Incoming::Alive => {
                 self.pinged = false;
                 self.tell(LinkEvent::Alive).await;
             }
-            Incoming::Alive => self.tell(LinkEvent::Alive).await,
             Incoming::Disconnect => return Err(Failure::MqttDisconnect),
             Incoming::ConnAck { .. } => return Err(Failure::MqttProtocol),
             Incoming::Publish { topic, id, payload } => {
@@ -263,6 +270,10 @@ impl<'t> Talk<'t> {
         Ok(())
     }
 
+    fn hears(&self, topic: &str) -> bool {
+        self.topics.iter().any(|filter| matches(filter.as_bytes(), topic.as_bytes()))
+    }
+
     async fn stray(&self) {
         self.tell(LinkEvent::Dropped { why: Why::Stray, topic: Vec::new(), bytes: 0 }).await;
     }
@@ -273,10 +284,10 @@ impl<'t> Talk<'t> {
             Payload::TooLong(bytes) => *bytes,
         };
         let event = match (String::from_utf8(topic), payload) {
-            (Ok(topic), Payload::Taken(payload)) if self.topics.contains(&topic) => {
+            (Ok(topic), Payload::Taken(payload)) if self.hears(&topic) => {
                 LinkEvent::Message { topic, payload }
             }
-            (Ok(topic), Payload::TooLong(_)) if self.topics.contains(&topic) => {
+            (Ok(topic), Payload::TooLong(_)) if self.hears(&topic) => {
                 LinkEvent::Dropped { why: Why::TooLong, topic: topic.into_bytes(), bytes }
             }
             (Ok(topic), _) => {

@@ -66,7 +66,7 @@ fn a_path_with_as_many_intermediates_as_are_taken_is_good_and_one_more_is_too_lo
     let longer = path(INTERMEDIATES_MAX + 1);
     assert_eq!(judge(&slices(&longer), NOW), Err(PathFault::ChainTooLong));
     let (sent, roots) = longer.split_at(longer.len() - 1);
-    assert_eq!(explain(&slices(sent), &slices(roots), NOW), Some(PathFault::ChainTooLong));
+    assert_eq!(explain(&slices(sent), &slices(roots), NOW, false), Some(PathFault::ChainTooLong));
 }
 
 #[test]
@@ -108,18 +108,18 @@ fn where_the_way_ends_before_a_root_the_library_is_asked() {
     let good = path(2);
     let strangers = path(0);
     let (sent, roots) = (slices(&good[..3]), slices(&good[3..]));
-    assert_eq!(explain(&sent, &roots, NOW), None);
-    assert_eq!(explain(&sent, &[], NOW), None);
-    assert_eq!(explain(&[], &roots, NOW), None);
+    assert_eq!(explain(&sent, &roots, NOW, false), None);
+    assert_eq!(explain(&sent, &[], NOW, false), None);
+    assert_eq!(explain(&[], &roots, NOW, false), None);
     // Order does not matter, what is not on the way does not either, and what cannot be read does where something is missing.
-    assert_eq!(explain(&[sent[0], &strangers[1], sent[2], sent[1]], &roots, NOW), None);
-    assert_eq!(explain(&[sent[0], b"\x30\x00"], &roots, NOW), Some(PathFault::Malformed));
-    assert_eq!(explain(&[sent[0], b"\x30\x00", sent[2], sent[1]], &roots, NOW), None);
+    assert_eq!(explain(&[sent[0], &strangers[1], sent[2], sent[1]], &roots, NOW, false), None);
+    assert_eq!(explain(&[sent[0], b"\x30\x00"], &roots, NOW, false), Some(PathFault::Malformed));
+    assert_eq!(explain(&[sent[0], b"\x30\x00", sent[2], sent[1]], &roots, NOW, false), None);
     // Two that name each other as issuers.
     let (one, two) = (made(authority("one"), None), made(authority("two"), None));
     let circle = [made(authority("one"), Some(&two)), made(authority("two"), Some(&one))];
     let leaf = made(server(), Some(&one));
-    assert_eq!(explain(&[&leaf.der, &circle[0].der, &circle[1].der], &roots, NOW), None);
+    assert_eq!(explain(&[&leaf.der, &circle[0].der, &circle[1].der], &roots, NOW, false), None);
 }
 
 #[test]
@@ -187,7 +187,7 @@ proptest! {
     fn no_bytes_are_a_path_and_none_panic(bytes in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..10)) {
         let path = slices(&bytes);
         prop_assert!(judge(&path, NOW).is_err());
-        let _ = explain(&path, &path, NOW);
+        let _ = explain(&path, &path, NOW, false);
         prop_assert!(check_roots(&path, NOW).is_err());
     }
 
@@ -198,6 +198,6 @@ proptest! {
         let end = (at + count).min(altered[which].len());
         altered[which].splice(at.min(end)..end, with);
         let _ = judge(&slices(&altered), NOW);
-        let _ = explain(&slices(&altered[..2]), &slices(&altered[2..]), NOW);
+        let _ = explain(&slices(&altered[..2]), &slices(&altered[2..]), NOW, false);
     }
 }
