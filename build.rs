@@ -8,7 +8,7 @@ const FUNCTIONS: &[&str] = &[
     "mqtt_(client_init|connect|publish|publish_qos1_ack|subscribe|unsubscribe|disconnect|abort|input|live)",
     "mqtt_keepalive_time_left",
     "mqtt_(client_custom_transport_.*|readall_publish_payload|read_publish_payload_blocking)",
-    "self_test_unseal",
+    "self_test_(unseal|age)",
     "settings_(subsys_init|load_one|save_one|delete)",
     "sntp_(init|close)",
     "tls_credential_(add|delete)",

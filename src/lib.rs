@@ -45,7 +45,7 @@ use keys::Owner;
 use mqtt::{Destination, Mqtt};
 use protocol::config::LogLevel;
 use protocol::image::Version;
-use protocol::{Failure, KeyId, Name, NameError, Uuid};
+use protocol::{Failure, Name, NameError, Uuid};
 use settings::{Platform, Settings};
 use sntp::Exchange;
 use static_cell::{ConstStaticCell, StaticCell};
@@ -182,7 +182,9 @@ impl Ports {
     fn start(&mut self, ring: &'static mut Ring, info: BootInfo) {
         match make_device(ring, self.platform, &info) {
             Ok(device) => {
-                self.open_factory_line(&info, |about, document| OnLine::InService(InService::new(about, document)));
+                self.open_factory_line(&info, |about, document| {
+                    OnLine::InService(InService::new(about, document))
+                });
                 self.run(device);
             }
             Err(error) => {
@@ -208,7 +210,11 @@ impl Ports {
 
     /// Lets the factory ask who the device is, for a while, and give a new certificate to one whose own has ended. Nothing of
     /// the device's work hangs on it.
-    fn open_factory_line(&mut self, info: &BootInfo, life: impl FnOnce(About, &'static mut Document) -> OnLine) {
+    fn open_factory_line(
+        &mut self,
+        info: &BootInfo,
+        life: impl FnOnce(About, &'static mut Document) -> OnLine,
+    ) {
         let until = clock::uptime().after(FACTORY_LINE_MS);
         let line = factory::about(info.firmware.clone(), info.board.clone(), info.build)
             .and_then(|about| FactoryLine::open(life(about, factory::document()?), until));
@@ -240,7 +246,8 @@ impl Ports {
                     device.handle(clock::uptime(), event);
                 }
             }
-            let rest = clock::uptime().after((TURN_MS - EVENTS_MS).saturating_sub(clock::uptime().since(begun)));
+            let rest =
+                clock::uptime().after((TURN_MS - EVENTS_MS).saturating_sub(clock::uptime().since(begun)));
             self.wait_until(device.next_deadline(clock::uptime()).min(rest));
             while let Some(event) = self.exchange.next_event() {
                 device.handle(clock::uptime(), event);

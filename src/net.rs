@@ -3,9 +3,9 @@
 use crate::ffi;
 use crate::kconfig::CONFIG_DNS_RESOLVER_AI_MAX_ENTRIES;
 use core::ffi::{CStr, c_int};
+use core::ptr;
 use device::session::AddressTurn;
 use heapless::Vec;
-use core::ptr;
 use protocol::config::HOST_MAX;
 
 /// Asks for an address where the board's network has DHCP. It comes later: until then nothing can be reached.

@@ -49,6 +49,7 @@ enum shim_vault_status shim_vault_remove(uint32_t entry);
 #ifdef CONFIG_SENSOR_SELF_TEST
 /* tests/vault: a private key from below PSA Crypto. Negative on error. */
 int self_test_unseal(uint32_t id, uint8_t scalar[SHIM_VAULT_SCALAR_BYTES]);
+int self_test_age(uint32_t id);
 #endif
 
 /* Rust's (src/vault/store.rs): secure storage's entries in the partition. Called by one thread at a time. */

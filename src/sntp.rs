@@ -43,7 +43,8 @@ impl Exchange {
     /// Sends `packet` to `server` from a new port; an exchange before it is over. What came of it, for the device.
     pub fn ask(&mut self, server: &Endpoint, packet: &[u8; PACKET_LEN]) -> Event<'static> {
         self.open = None;
-        let Some(address) = Address::resolve(&HostName::new(&server.host), server.port, Kind::Datagram, AddressTurn::new())
+        let Some(address) =
+            Address::resolve(&HostName::new(&server.host), server.port, Kind::Datagram, AddressTurn::new())
         else {
             return Event::TimeServerUnknown;
         };

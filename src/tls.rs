@@ -64,7 +64,8 @@ impl Handshake {
     }
 
     fn add(&mut self, der: &[u8]) {
-        self.too_long |= self.sent.extend_from_slice(der).is_err() || self.ends.push(self.sent.len()).is_err();
+        self.too_long |=
+            self.sent.extend_from_slice(der).is_err() || self.ends.push(self.sent.len()).is_err();
     }
 
     fn sent(&self) -> Vec<&[u8], SENT_MAX> {

@@ -32,7 +32,9 @@ const ACCEPTED: &[u8] = &[0x20, 2, 0, 0];
 pub(super) enum Item {
     Accepted,
     Ended(Failure),
-    Subscribed { granted: bool },
+    Subscribed {
+        granted: bool,
+    },
     Acknowledged(u16),
     /// Something of the service that is no news.
     Alive,

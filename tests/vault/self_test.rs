@@ -71,6 +71,9 @@ fn make(platform: &mut Platform, first: KeySlot, second: KeySlot) -> Result<(), 
     let other_slot = platform.generate(second, KeyUse::Identity)?;
     claim(identity != other && identity != other_slot && other != other_slot, "keys differ")?;
     sign(platform, first, &identity)?;
+    // SAFETY: takes a number.
+    claim(unsafe { ffi::self_test_age(IDENTITY) } == 0, "a key can be made as earlier firmware has made it")?;
+    sign(platform, first, &identity)?;
     let again = platform.generate(first, KeyUse::Tls)?;
     claim(again != other, "a key that is made again is another")?;
     show("tls", again.as_bytes());
