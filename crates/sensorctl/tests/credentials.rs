@@ -79,7 +79,7 @@ fn every_program_warns_before_the_end_with_date_and_command_and_after_it_says_wh
     let mut service = Service::new();
     service.device("dev-1");
     for (text, _) in said(&service) {
-        assert!(!text.contains("certificate"), "nothing is to be said yet: {text}");
+        assert!(!text.contains("'s certificate"), "nothing is to be said yet: {text}");
     }
     let date = |days| (OffsetDateTime::now_utc() + Duration::days(days) + Duration::minutes(9)).date();
 
@@ -137,7 +137,7 @@ fn every_program_warns_before_the_end_with_date_and_command_and_after_it_says_wh
     let said_by_renewal = service.sensorctl(&["ca", "operator", "--renew", "--ca", "ca"]);
     assert!(said_by_renewal.contains("for operator in ca, with the same key, until 20"), "{said_by_renewal}");
     for (text, _) in said(&service) {
-        assert!(!text.contains("certificate"), "{text}");
+        assert!(!text.contains("'s certificate"), "{text}");
     }
 
     // A key that others may read is nobody's own any more.
