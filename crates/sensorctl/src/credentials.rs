@@ -84,7 +84,7 @@ impl fmt::Display for Notice<'_> {
         let Self(whose, life, age, ca) = self;
         match whose {
             Whose::Operator(folder) => {
-                write!(f, "the operator's certificate {}", folder.join(file::OPERATOR).display())?
+                write!(f, "the operator's certificate {}", folder.join(file::OPERATOR).display())?;
             }
             Whose::Broker => f.write_str("the broker's certificate")?,
         }

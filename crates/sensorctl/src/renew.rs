@@ -202,12 +202,12 @@ fn issue(
     if registry.in_force(device).filter(|identity| identity.until > now).count() >= IDENTITIES_MAX {
         return Err(RenewError::TooMany);
     }
-    let issued = issuer.issue_device(device, &tls, copies.days).map_err(RenewError::Authority)?;
-    copies.keep(&issued)?;
-    let (certificate, until) = (issued.fingerprint(), issued.until);
-    let identity = Identity { id: device.clone(), key, tls, certificate, serial: issued.serial, until };
+    let made = issuer.issue_device(device, &tls, copies.days).map_err(RenewError::Authority)?;
+    copies.keep(&made)?;
+    let (certificate, until) = (made.fingerprint(), made.until);
+    let identity = Identity { id: device.clone(), key, tls, certificate, serial: made.serial, until };
     registry.append(&[Event::Registered(identity.clone())])?;
-    Ok((identity, issued.der))
+    Ok((identity, made.der))
 }
 
 /// The copies of certificates.

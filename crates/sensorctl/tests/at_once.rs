@@ -78,7 +78,9 @@ fn of_many_revocations_at_once_none_is_lost_from_the_newest_list() {
     let revoke = ["revoke", "--ca", "ca", "--registry", "registry.jsonl", "--crl", "all.crl", "--id"];
     for round in 0..ROUNDS {
         let ids: Vec<String> = (0..MANY).map(|number| format!("dev-{round}-{number}")).collect();
-        ids.iter().for_each(|id| place.register(id));
+        for id in &ids {
+            place.register(id);
+        }
         let commands: Vec<_> = ids.iter().map(|id| command(&[&revoke[..], &[id]].concat())).collect();
         place.all_done(&commands);
         let registry = place.registry();

@@ -40,7 +40,9 @@ fn run(service: &Service, arguments: &[&str]) -> ExitStatus {
 fn a_command_that_acts_does_all_of_it_where_nobody_reads() {
     let service = Service::new();
     let ids = ["dev-1", "dev-2", "dev-3"];
-    ids.iter().for_each(|id| drop(service.device(id)));
+    for id in ids {
+        service.device(id);
+    }
     let revoke = ["revoke", "--ca", "ca", "--registry", "registry.jsonl"];
     let named = ids.iter().flat_map(|id| ["--id", id]);
     assert!(run(&service, &revoke.into_iter().chain(named).collect::<Vec<_>>()).success());

@@ -3,7 +3,10 @@
 
 mod service;
 
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use service::{Program, Service};
@@ -17,12 +20,12 @@ fn age(service: &Service, name: &str, days: [i64; 2]) {
     let (_, root) = X509Certificate::from_der(&root).unwrap();
     let root_name = root.subject().iter_common_name().next().unwrap().as_str().unwrap();
     let mut authority = CertificateParams::default();
-    authority.distinguished_name = Default::default();
+    authority.distinguished_name = DistinguishedName::default();
     authority.distinguished_name.push(DnType::CommonName, root_name);
     let issuer = Issuer::new(authority, KeyPair::from_pem(&read("ca/ca.key".into())).unwrap());
     let key = KeyPair::from_pem(&read(format!("ca/{name}.key"))).unwrap();
     let mut leaf = CertificateParams::default();
-    leaf.distinguished_name = Default::default();
+    leaf.distinguished_name = DistinguishedName::default();
     leaf.distinguished_name.push(DnType::CommonName, name);
     let now = OffsetDateTime::now_utc();
     [leaf.not_before, leaf.not_after] = days.map(|days| now + Duration::days(days) + Duration::minutes(9));

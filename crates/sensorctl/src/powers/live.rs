@@ -60,7 +60,7 @@ impl LiveKey {
                     read.1 = Arc::new(new);
                 }
                 Err(error) => {
-                    note!("{error}; the key from before, {old}, signs for {power} until that is mended")
+                    note!("{error}; the key from before, {old}, signs for {power} until that is mended");
                 }
             }
         }
