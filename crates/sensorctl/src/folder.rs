@@ -41,7 +41,7 @@ impl fmt::Display for FolderError {
             Self::NoName(path) => write!(f, "{} cannot name a new folder", path.display()),
             Self::Exposed(path, mode) => write!(
                 f,
-                "{0} holds a private key and others than its owner may use the file (mode {mode:03o}); it was not read: \
+                "{0} is to be a private key and others than its owner may use the file (mode {mode:03o}); it was not read: \
                  `chmod 600 {0}`, and a new key where somebody may have read it",
                 path.display()
             ),

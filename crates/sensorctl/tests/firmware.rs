@@ -72,7 +72,11 @@ fn bad_arguments_for_an_image_are_refused_and_nothing_is_written() {
         1,
         "neither image.key nor image.pkcs11.json",
     );
-    refused(&["--body", "body", "--key", "body", "--version", "1.0.0"], 1, "cannot");
+    let no_key = ["--body", "body", "--key", "body", "--version", "1.0.0"];
+    refused(&no_key, 1, "others than its owner may use the file");
+    std::fs::set_permissions(bench.path("body"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+    refused(&no_key, 1, "cannot");
     bench.refused(
         &["firmware", "key", "--out", "image"],
         1,
