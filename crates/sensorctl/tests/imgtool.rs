@@ -49,6 +49,9 @@ fn what_imgtool_signs_as_zephyr_does_is_released_and_nothing_less() {
     let bench = Bench::new();
     let key = imgtool(&bench, &["keygen", "--type", "ecdsa-p256", "--key", "key.pem"]);
     assert!(key.status.success(), "{}", text(&key));
+    // imgtool does not look after that.
+    std::fs::set_permissions(bench.path("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
     let public = imgtool(&bench, &["getpub", "--key", "key.pem", "--encoding", "pem", "--output", "key.pub"]);
     assert!(public.status.success(), "{}", text(&public));
     std::fs::write(bench.path("zephyr.bin"), body(10_000, 1)).unwrap();

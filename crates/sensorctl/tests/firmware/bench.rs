@@ -6,7 +6,6 @@ use protocol::PublicKey;
 use sensorctl::firmware::image::ImageFile;
 use sensorctl::powers;
 use sensorctl::signer::{self, Home};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -39,12 +38,6 @@ impl Bench {
     }
 
     pub fn output(&self, arguments: &[&str]) -> Output {
-        // What a test or another tool has put here is its owner's alone, as keys have to be.
-        for entry in std::fs::read_dir(self.0.path()).unwrap().flatten() {
-            if entry.file_type().unwrap().is_file() {
-                std::fs::set_permissions(entry.path(), PermissionsExt::from_mode(0o600)).unwrap();
-            }
-        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_sensorctl"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null()).output().unwrap()
     }
