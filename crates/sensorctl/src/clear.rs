@@ -13,6 +13,8 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
+/// Topics that one connection clears: as many as fit into one SUBSCRIBE of the size that the brokers of brokers/ let pass.
+const AT_ONCE: usize = 32;
 /// Messages that are on their way at the same time.
 const IN_FLIGHT: usize = 32;
 /// How long the broker may take for the next one to come back.
@@ -44,8 +46,8 @@ impl fmt::Display for ClearError {
             Self::NotTaken(count, topic) => write!(
                 f,
                 "{count} topics were NOT cleared, first {topic}: the broker acknowledges and does not do it. Its access \
-                 list must let this operator write and read them: the rules of brokers/ let `operator.revoke` do it \
-                 (`sensorctl ca operator --name revoke`, then --operator)"
+                 list must let this operator write and read them: see the rules of brokers/ for each --operator; what \
+                 devices say themselves is cleared by `operator.revoke` alone"
             ),
         }
     }
@@ -56,11 +58,34 @@ impl std::error::Error for ClearError {}
 /// Takes back what the broker keeps on every topic of these devices, and sees that it has.
 pub async fn clear(operator: &Operator, ids: &[DeviceId]) -> Result<(), ClearError> {
     let of = |id| Channel::ALL.map(|channel| topic(id, channel).as_str().to_owned());
-    let mut open: BTreeSet<String> = ids.iter().flat_map(of).collect();
+    let filters: Vec<String> = ids.iter().map(|id| format!("{ROOT}/{id}/#")).collect();
+    take_back(operator, &filters, ids.iter().flat_map(of).collect()).await
+}
+
+/// Takes back what the broker keeps on exactly these topics, and sees that it has; `tell` hears how many are done.
+pub async fn topics(
+    operator: &Operator,
+    topics: &[String],
+    mut tell: impl FnMut(usize),
+) -> Result<(), ClearError> {
+    let mut done = 0;
+    for some in topics.chunks(AT_ONCE) {
+        take_back(operator, some, some.iter().cloned().collect()).await?;
+        done += some.len();
+        tell(done);
+    }
+    Ok(())
+}
+
+async fn take_back(
+    operator: &Operator,
+    filters: &[String],
+    mut open: BTreeSet<String>,
+) -> Result<(), ClearError> {
     let mut failures = 0;
     loop {
         let before = open.len();
-        match attempt(operator, ids, &mut open).await {
+        match attempt(operator, filters, &mut open).await {
             Ok(()) => break,
             Err(Err(filter)) => return Err(ClearError::Subscription(filter)),
             Err(Ok(why)) => {
@@ -78,15 +103,14 @@ pub async fn clear(operator: &Operator, ids: &[DeviceId]) -> Result<(), ClearErr
     }
 }
 
-/// Publishes what is `open` and takes out of it what comes back. The error is why the connection failed, or the filter that was
+/// Publishes what is `open` and takes out of it what comes back on `filters`. The error is why the connection failed, or the filter that was
 /// refused.
 async fn attempt(
     operator: &Operator,
-    ids: &[DeviceId],
+    filters: &[String],
     open: &mut BTreeSet<String>,
 ) -> Result<(), Result<String, String>> {
     let lost = |_| Ok("the MQTT client stopped".to_owned());
-    let filters: Vec<String> = ids.iter().map(|id| format!("{ROOT}/{id}/#")).collect();
     let mut wanted: Vec<String> = open.iter().cloned().collect();
     let (client, mut events) = operator.connect(operator.options(true));
     let subscribe = |path: &String| SubscribeFilter { path: path.clone(), qos: QoS::AtLeastOnce };
@@ -110,7 +134,7 @@ async fn attempt(
         };
         match event {
             Event::Incoming(Packet::SubAck(ack)) => {
-                let mut refused = ack.return_codes.iter().zip(&filters);
+                let mut refused = ack.return_codes.iter().zip(filters);
                 let refused = refused.find(|(code, _)| **code == SubscribeReasonCode::Failure);
                 if let Some((_, filter)) = refused {
                     return Err(Err(filter.clone()));

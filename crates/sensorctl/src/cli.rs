@@ -108,7 +108,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.area {
         Area::Authority(arguments) => arguments.run().map(|()| 0),
         Area::Ca(arguments) => arguments.run().map(|()| 0),
-        Area::Device(arguments) => arguments.run().map(|()| 0),
+        Area::Device(arguments) => arguments.run(),
         Area::Provision(arguments) => arguments.run(),
         Area::Config(arguments) => arguments.run(),
         Area::Command(arguments) => arguments.run(),

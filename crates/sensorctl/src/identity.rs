@@ -10,7 +10,7 @@ use crate::registry::{Identity, Registry};
 use protocol::identity_state::Life;
 use protocol::topic::ROOT;
 use protocol::{Channel, DeviceId, IdentityState, KeyId, Topic};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -245,7 +245,10 @@ fn device_left_over(
     }
     let used = registry.in_force(id).map(|identity| identity.key.id()).find(|key| says(state, key));
     let used = used.ok_or_else(|| Left::Foreign(state.key.to_string()))?;
-    let keys: Vec<KeyId> = older(registry, id, used).map(|identity| identity.key.id()).collect();
+    let mut keys: Vec<KeyId> = older(registry, id, used).map(|identity| identity.key.id()).collect();
+    // One key may have several certificates.
+    let mut seen = BTreeSet::new();
+    keys.retain(|key| seen.insert(key.0));
     if state.retired_kept && !keys.is_empty() { Err(Left::Kept) } else { Ok(keys) }
 }
 

@@ -8,7 +8,8 @@ use crate::authority::file;
 use crate::credentials::{self, Credentials};
 use crate::folder::FolderError;
 use rumqttc::{
-    AsyncClient, ConnectionError, EventLoop, MqttOptions, NetworkOptions, TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, EventLoop, MqttOptions, NetworkOptions, StateError, TlsConfiguration,
+    Transport, mqttbytes,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, ring};
@@ -196,7 +197,9 @@ fn tls(cas: &[PathBuf], own: &Path, provider: CryptoProvider) -> Result<ClientCo
 /// What an error says that a person can act on, without the layers it came through.
 pub fn reason(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::Io(error) | ConnectionError::Tls(rumqttc::TlsError::Io(error)) => {
+        ConnectionError::Io(error)
+        | ConnectionError::Tls(rumqttc::TlsError::Io(error))
+        | ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(error))) => {
             credentials::sentence(error)
         }
         ConnectionError::NetworkTimeout => format!("no answer within {CONNECT_TIMEOUT_S} s"),

@@ -196,7 +196,9 @@ impl Registrar {
         let (copies, mut registry) = (Copies { folder: issued, days: *days }, registry.turn()?);
         let signer = envelope.signer();
         let known = registry.records(device).iter().filter(|record| record.identity.key.id() == signer);
-        let key = match known.clone().find(|record| record.revoked.is_none()) {
+        // A key that has several certificates counts until the last of them ends.
+        let in_force = known.clone().filter(|record| record.revoked.is_none());
+        let key = match in_force.max_by_key(|record| record.identity.until) {
             Some(Record { identity: Identity { key, until, .. }, .. }) => {
                 let now = OffsetDateTime::now_utc();
                 if *until <= now {

@@ -9,6 +9,7 @@ use protocol::signed::Envelope;
 use protocol::topic::topic;
 use protocol::{Channel, IdentityState, KeyId};
 use rumqttc::{Event, Packet, QoS};
+use sensorctl::registry::{Event as Registration, Identity};
 use serde_json::Value;
 use service::{Device, PATIENCE, Service, message, public};
 
@@ -168,6 +169,46 @@ fn what_renewals_have_left_ends_and_the_identity_in_use_and_one_to_come_stay() {
     let (code, text) = run(&service, &[&words[..], &["--key", &key(&former).to_string()]].concat());
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(in_force("dev-2"), [key(&back)]);
+}
+
+#[test]
+fn a_key_with_two_certificates_ends_once_and_the_list_has_both() {
+    let service = Service::new();
+    let broker = format!("localhost:{}", service.port);
+    let old = service.device("dev-1");
+    let mut registry = service.registry();
+    let identity = registry.in_force(&old.id).next().unwrap().clone();
+    let again = Identity { serial: vec![7; 16], certificate: [7; 32], ..identity };
+    registry.turn().unwrap().append(&[Registration::Registered(again)]).unwrap();
+    let used = service.device("dev-1");
+    say(&service, &used, |_| {});
+    let words = ["revoke", "--ca", "ca", "--registry", "registry.jsonl", "--older", &broker, "--all"];
+    let (code, text) = run(&service, &words);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("certificates in"), "the list is written: {text}");
+    let left: Vec<_> = service.registry().in_force(&old.id).map(|identity| identity.key.id()).collect();
+    assert!(!left.is_empty() && left.iter().all(|left| *left == key(&used)), "{left:?}");
+}
+
+#[test]
+fn a_fleet_of_which_nobody_says_a_word_is_no_success() {
+    let service = Service::new();
+    let broker = format!("localhost:{}", service.port);
+    let port = service.port.to_string();
+    let device = service.device("dev-1");
+    service.device("dev-1");
+    say(&service, &device, |_| {});
+    service.sensorctl(&["ca", "operator", "--ca", "ca", "--name", "nobody", "--out", "nobody"]);
+    let words = ["revoke", "--ca", "ca", "--registry", "registry.jsonl", "--operator", "nobody"];
+    let (code, text) = run(&service, &[&words[..], &["--older", &broker, "--all"]].concat());
+    assert_eq!(code, Some(1), "{text}");
+    // Nor is silence a device's last word: nobody could tell it to wipe itself afterwards.
+    let (code, text) = run(&service, &[&words[..], &["--clear", &broker, "--id", "dev-1"]].concat());
+    assert!(code == Some(1) && text.contains("has not said that it has no identity any more"), "{text}");
+    assert_eq!(service.registry().in_force(&device.id).count(), 2, "nothing was done");
+    let show = ["device", "show", "--ca", "ca", "--port", &port, "--operator", "nobody", "--id", "dev-1"];
+    let (code, text) = run(&service, &show);
+    assert!(code == Some(5) && text.contains("nothing came"), "{text}");
 }
 
 #[test]

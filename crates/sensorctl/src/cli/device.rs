@@ -57,11 +57,11 @@ struct Enrol {
 }
 
 impl Device {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         match self.action {
             Action::Show(arguments) => arguments.run(),
             Action::Enrol(arguments) => match arguments.run() {
-                Ok(done) => super::say(done),
+                Ok(done) => super::say(done).map(|()| 0),
                 Err(
                     error @ (EnrolError::Configuration(_)
                     | EnrolError::Id(..)

@@ -85,13 +85,22 @@ impl Revoke {
         // From the first revocation to the last list nobody else writes; what was done is told afterwards.
         let mut turn = registry.turn().map_err(Failure::error)?;
         let mut ended = revoke::revoke(&mut turn, &plan.ids, plan.which).map_err(Failure::error)?;
+        let mut failed = None;
         for (id, key) in &plan.older {
-            let older = revoke::revoke(&mut turn, std::slice::from_ref(id), Which::Key(*key));
-            ended.extend(older.map_err(Failure::error)?);
+            match revoke::revoke(&mut turn, std::slice::from_ref(id), Which::Key(*key)) {
+                Ok(older) => ended.extend(older),
+                // Somebody else has ended it since the device was asked.
+                Err(RevokeError::NoIdentity(_)) => {}
+                // The list gets what was revoked before it.
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
         let lists = revoke::write_lists(&turn, &issuers, self.crl.as_deref(), self.crl_days);
         drop(turn);
-        let (count, files) = lists.map_err(|error| self.without_list(&error))?;
+        let nothing_ended = ended.is_empty();
         for (id, identities) in ended {
             super::say(format_args!("{id}: {} identities revoked in the registry", identities.len()))?;
             for identity in identities {
@@ -103,6 +112,7 @@ impl Revoke {
                 ))?;
             }
         }
+        let (count, files) = lists.map_err(|error| without_list(&error, nothing_ended))?;
         for file in &files {
             super::say(format_args!(
                 "{count} certificates in {}, good for {} days",
@@ -118,7 +128,12 @@ impl Revoke {
             super::say(format_args!("{id}: nothing ended: {why}"))?;
         }
         self.advice()?;
-        match plan.left.iter().find(|(id, _)| self.id.contains(id)) {
+        if let Some(error) = failed {
+            return Err(Failure::error(error));
+        }
+        // Who was named, and a fleet of which nobody has said a word: then it is not the devices that are silent.
+        let silent = nothing_ended && plan.left.iter().all(|(_, why)| *why == Left::Silent);
+        match plan.left.iter().find(|(id, _)| silent || self.id.contains(id)) {
             Some((id, why)) => Err(Failure::error(format_args!("{id}: {why}"))),
             None => Ok(()),
         }
@@ -153,28 +168,22 @@ impl Revoke {
             (plan.older, plan.left) = identity::left_over(registry, &ids, &said);
         } else if !self.lost {
             let said = block_on(async { identity::read(operator, &self.id).await.map_err(Failure::error) })?;
-            let lives =
-                |id: &&DeviceId| matches!(said.get(*id), Some(Ok(state)) if state.life == Life::Provisioned);
-            if let Some(id) = self.id.iter().find(lives) {
+            for id in &self.id {
+                let says = match said.get(id) {
+                    Some(Ok(state)) if state.life != Life::Provisioned => continue,
+                    Some(Ok(_)) => "says that it still has its identity",
+                    // What was revoked before may be cleared again.
+                    _ if registry.in_force(id).next().is_none() => continue,
+                    _ => "has not said that it has no identity any more (or this operator may not read it)",
+                };
                 return Err(Failure::error(format_args!(
-                    "{id} says that it still has its identity: once that is revoked nobody can tell it to wipe its secrets. \
+                    "{id} {says}: once that is revoked nobody can tell it to wipe its secrets. \
                      Nothing was done. Do that first with `sensorctl command decommission --id {id}`; if the device is lost, \
                      stolen or broken, give --lost"
                 )));
             }
         }
         Ok(plan)
-    }
-
-    /// The identities have ended in the registry, and the broker does not hear of it.
-    fn without_list(&self, error: &RevokeError) -> Failure {
-        if self.id.is_empty() {
-            return Failure::error(error);
-        }
-        Failure::error(format_args!(
-            "{error}\nthe registry has the revocation and the list has NOT: mend this, then write the list with `sensorctl revoke` \
-             without --id"
-        ))
     }
 
     /// What is left for a person to do.
@@ -200,4 +209,15 @@ impl Revoke {
         }
         Ok(())
     }
+}
+
+/// Identities may have ended in the registry, and the broker does not hear of it.
+fn without_list(error: &RevokeError, nothing_ended: bool) -> Failure {
+    if nothing_ended {
+        return Failure::error(error);
+    }
+    Failure::error(format_args!(
+        "{error}\nthe registry has the revocation and the list has NOT: mend this, then write the list with `sensorctl revoke` \
+         without --id"
+    ))
 }

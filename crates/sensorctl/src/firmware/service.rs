@@ -2,23 +2,21 @@
 //! nothing else. R-FW-AUTHORISED.
 //!
 //! MQTT 3.1.1 brokers acknowledge what their access list forbids, so nothing counts as published that was not read back, and
-//! nothing as taken back that still comes. What devices say meanwhile does not prolong a reading: only what the broker had kept
+//! nothing as taken back that has not come back empty. What devices say meanwhile does not prolong a reading: only what the broker had kept
 //! counts, and there is an end to that too.
 
 use super::payload::Payload;
+use crate::clear::{self, ClearError};
 use crate::operator::{Intake, NotLetIn, Operator, STATES, leave, reason, refused, wanted};
 use crate::publish::{Message, PublishError, publish};
 use protocol::Topic;
 use rumqttc::{AsyncClient, Event, EventLoop, Packet};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// Topics in one subscription.
 const WINDOW: usize = 32;
-/// Topics that are asked for at the same time where nothing is to come: as many subscriptions as the client's queue holds.
-const EMPTY_WINDOW: usize = 8 * WINDOW;
 /// How long the broker says nothing when it has said everything.
 pub const SILENCE: Duration = Duration::from_secs(1);
 /// How long the broker may take for the answer to a subscription.
@@ -42,8 +40,8 @@ pub enum ServiceError {
     Publish(PublishError),
     /// The broker acknowledged so many messages and does not have them; the first one's topic.
     NotKept(usize, String),
-    /// The broker acknowledged that so many messages are taken back and still has them; the first one's topic.
-    NotCleared(usize, String),
+    /// What was to be taken back may still be kept.
+    NotCleared(ClearError),
     /// The broker does not come to an end with what it keeps.
     Endless,
 }
@@ -59,11 +57,7 @@ impl fmt::Display for ServiceError {
                 "the broker acknowledged {count} messages and does not give them back, first {topic}: its access list \
                  must let the operator write and read there, and it must keep retained messages"
             ),
-            Self::NotCleared(count, topic) => write!(
-                f,
-                "the broker acknowledged that {count} messages are taken back and still keeps them, first {topic}: its access list \
-                 must let the operator write there"
-            ),
+            Self::NotCleared(error) => error.fmt(f),
             Self::Endless => {
                 write!(
                     f,
@@ -365,20 +359,29 @@ pub async fn upload(
     }
 }
 
-/// Publishes messages and reads them back ([`check`]); `tell` hears how many the broker has acknowledged.
+/// Publishes messages and reads them back ([`check`]); what is taken back counts when it comes back empty ([`clear::topics`]),
+/// because a broker that lets the operator read nothing is as silent as one that keeps nothing. `tell` hears how many the broker
+/// has acknowledged.
 pub async fn keep(
     operator: &Operator,
     messages: &[Message],
-    tell: impl FnMut(usize),
+    mut tell: impl FnMut(usize),
 ) -> Result<(), ServiceError> {
-    publish(operator, messages, tell).await?;
-    check(operator, messages).await
+    let taken_back = |message: &&Message| message.retained && message.payload.is_empty();
+    let cleared: Vec<String> =
+        messages.iter().filter(taken_back).map(|message| message.topic.clone()).collect();
+    let others: Vec<Message> = messages.iter().filter(|message| !taken_back(message)).cloned().collect();
+    publish(operator, &others, &mut tell).await?;
+    clear::topics(operator, &cleared, |done| tell(others.len() + done))
+        .await
+        .map_err(ServiceError::NotCleared)?;
+    check(operator, &others).await
 }
 
-/// Whether the broker keeps what was published to be kept, and nothing of what was taken back.
+/// Whether the broker keeps what was published to be kept.
 pub async fn check(operator: &Operator, messages: &[Message]) -> Result<(), ServiceError> {
-    let kept = || messages.iter().filter(|message| message.retained);
-    let messages: Vec<Message> = kept().filter(|message| !message.payload.is_empty()).cloned().collect();
+    let kept = |message: &&Message| message.retained && !message.payload.is_empty();
+    let messages: Vec<Message> = messages.iter().filter(kept).cloned().collect();
     let all = messages.len();
     if all > 0 {
         let mut blocks = Blocks { there: vec![false; all], messages };
@@ -387,18 +390,5 @@ pub async fn check(operator: &Operator, messages: &[Message]) -> Result<(), Serv
             return Err(ServiceError::NotKept(blocks.missing().count(), first.topic.clone()));
         }
     }
-    let cleared: Vec<String> =
-        kept().filter(|message| message.payload.is_empty()).map(|message| message.topic.clone()).collect();
-    let mut still = BTreeSet::new();
-    for window in cleared.chunks(EMPTY_WINDOW) {
-        read(operator, window, SILENCE, |topic, payload| {
-            if payload.is_empty() {
-                still.remove(topic)
-            } else {
-                still.insert(topic.to_owned())
-            };
-        })
-        .await?;
-    }
-    still.first().map_or(Ok(()), |first| Err(ServiceError::NotCleared(still.len(), first.clone())))
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use super::reason;
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, Outgoing, QoS, StateError, SubAck, SubscribeFilter,
-    SubscribeReasonCode, TlsError,
+    SubscribeReasonCode, TlsError, mqttbytes,
 };
 use std::io;
 use std::time::Duration;
@@ -75,7 +75,9 @@ fn is_ended_by_broker(error: &ConnectionError) -> bool {
     };
     match error {
         ConnectionError::MqttState(StateError::ConnectionAborted) => true,
-        ConnectionError::MqttState(StateError::Io(error))
+        ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+        )
         | ConnectionError::Io(error)
         | ConnectionError::Tls(TlsError::Io(error)) => of(error),
         _ => false,
@@ -115,6 +117,25 @@ mod tests {
 
     fn absent() -> ConnectionError {
         ConnectionError::Io(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    #[test]
+    fn whichever_way_the_other_side_goes_it_has_ended_the_connection() {
+        use io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
+        let reading =
+            |kind: io::ErrorKind| StateError::Deserialization(mqttbytes::Error::Io(io::Error::from(kind)));
+        for (error, expected) in [
+            (ConnectionError::MqttState(StateError::ConnectionAborted), true),
+            (ConnectionError::MqttState(reading(UnexpectedEof)), true),
+            (ConnectionError::MqttState(reading(ConnectionReset)), true),
+            (ConnectionError::MqttState(reading(InvalidData)), false),
+            (ConnectionError::MqttState(StateError::Io(ConnectionReset.into())), true),
+            (ConnectionError::Io(UnexpectedEof.into()), true),
+            (ConnectionError::NetworkTimeout, false),
+        ] {
+            assert_eq!(is_ended_by_broker(&error), expected, "{error:?}");
+            assert!(!super::super::reason(&error).contains("serialization"), "{error}");
+        }
     }
 
     #[test]

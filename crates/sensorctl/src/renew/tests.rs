@@ -318,3 +318,15 @@ fn a_window_lets_no_revoked_and_no_foreign_identity_in() {
     service.registrar.registry.turn().unwrap().append(&[Event::Revoked { id, key, serial }]).unwrap();
     assert!(matches!(service.decide(&request), Err(RenewError::Revoked(_))));
 }
+
+#[test]
+fn a_key_with_two_certificates_counts_until_the_last_of_them_ends() {
+    let mut service = Service::new();
+    let request = lapsed(&mut service);
+    assert!(matches!(service.decide(&request), Err(RenewError::Lapsed(..))));
+    let old = service.registrar.registry.records(&"dev-1".parse().unwrap())[0].identity.clone();
+    let until = OffsetDateTime::now_utc() + time::Duration::days(100);
+    let again = Identity { until, serial: vec![8; 16], certificate: [8; 32], ..old };
+    service.registrar.registry.turn().unwrap().append(&[Event::Registered(again)]).unwrap();
+    assert!(service.decide(&request).is_ok());
+}

@@ -2,11 +2,14 @@
 
 use crate::cli::firmware::arguments::Connect;
 use crate::cli::shared::block_on;
-use crate::cli::{Failure, registry, say};
+use crate::cli::{Failure, SILENT, registry, say};
 use crate::identity::{self, says};
+use crate::operator::NothingCame;
+use crate::output::note;
 use crate::registry::{Record, Registry};
 use clap::Args;
-use protocol::{DeviceId, IdentityState};
+use protocol::topic::ROOT;
+use protocol::{Channel, DeviceId, IdentityState};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use time::OffsetDateTime;
@@ -37,7 +40,7 @@ struct Known<'a> {
 }
 
 impl Show {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<u8, Failure> {
         let registry = self.registry.as_deref().map(Registry::open).transpose().map_err(Failure::error)?;
         let mut ids = self.id.clone();
         if let (true, Some(registry)) = (self.all, &registry) {
@@ -55,7 +58,11 @@ impl Show {
             let known = Known { id, said: said.get(id), records };
             if self.json { say(known.value())? } else { known.lines().iter().try_for_each(say)? }
         }
-        Ok(())
+        if said.is_empty() {
+            note!("{}", NothingCame(&format!("{ROOT}/+/{}", Channel::IdentityState.as_str())));
+            return Ok(SILENT);
+        }
+        Ok(0)
     }
 }
 
