@@ -10,7 +10,7 @@ use protocol::{DeviceId, Name};
 use sensorctl::authority::{self, Authority};
 use sensorctl::enrol::Wanted;
 use sensorctl::powers::{self, LiveKey};
-use sensorctl::provision::clock::check_kept;
+use sensorctl::provision::clock::{check_kept, weigh};
 use sensorctl::provision::exchange::Patience;
 use sensorctl::provision::lapsed::Office;
 use sensorctl::provision::line::{LineError, Target};
@@ -193,6 +193,7 @@ fn a_device_that_lies_or_is_not_ours_is_refused_by_name_and_nothing_is_kept() {
     factory.assert_refused(&Quirk::OtherId, |error| matches!(error, SessionError::OtherId { .. }));
     factory.assert_refused(&Quirk::BadProof, |error| matches!(error, SessionError::Request(..)));
     factory.assert_refused(&Quirk::SameKey, |error| matches!(error, SessionError::SameKey));
+    factory.assert_refused(&Quirk::Forgets, |error| matches!(error, SessionError::NotTaken { .. }));
     factory.assert_refused(&Quirk::Version, |error| matches!(error, SessionError::Version(9)));
     let mut stranger = factory.fake();
     stranger.factory = *powers::signer(&factory.path("powers"), Power::Anchors).unwrap().public();
@@ -457,4 +458,12 @@ fn a_clock_by_which_something_that_is_kept_is_of_the_future_is_refused_by_name()
     assert!(behind.to_string().contains("the registry's newest entry is of the future"), "{behind}");
     let behind = check_kept(&registry, root, now - Duration::from_secs(40 * 86_400)).unwrap_err();
     assert!(behind.to_string().contains("the authority's root certificate is of the future"), "{behind}");
+
+    // A time server that agrees says that it was the other clock: once, by one computer, a wrong date was written, and nobody may
+    // edit the registry. No server makes a root's certificate valid before its time.
+    let at = |seconds| check_kept(&registry, root, now - Duration::from_secs(seconds));
+    assert_eq!(weigh(at(7_200), true), Ok(at(7_200).err()), "a warning");
+    assert_eq!(weigh(at(7_200), false), Err(at(7_200).unwrap_err()));
+    assert_eq!(weigh(at(40 * 86_400), true), Err(at(40 * 86_400).unwrap_err()));
+    assert_eq!(weigh(at(0), true), Ok(None));
 }

@@ -167,9 +167,15 @@ impl Provision {
 /// Certificates are made with this computer's clock.
 fn check_clock(registry: &Registry, authority: &Authority, wanted: &Wanted) -> Result<(), Failure> {
     let root = authority.begin().map_err(Failure::error)?;
-    clock::check_kept(registry, root, OffsetDateTime::now_utc()).map_err(Failure::error)?;
     let servers = wanted.time_servers().map_err(Failure::usage)?;
-    if !clock::check_servers(&servers).map_err(Failure::error)? {
+    let kept = clock::check_kept(registry, root, OffsetDateTime::now_utc());
+    let agreed = clock::check_servers(&servers).map_err(Failure::error)?;
+    if let Some(entry) = clock::weigh(kept, agreed).map_err(Failure::error)? {
+        note!(
+            "warning: {entry}; a time server of the devices agrees with this clock, so provisioning goes on"
+        );
+    }
+    if !agreed {
         note!("no time server of the devices answers here: this computer's clock is not compared with one");
     }
     Ok(())

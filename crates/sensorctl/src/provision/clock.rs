@@ -16,6 +16,8 @@ pub const DIFFERENCE_MAX_S: i64 = 3_600;
 /// How long the time servers may take in all, the look-up of their names included.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+const NEWEST: &str = "the registry's newest entry";
+
 /// Why the clock is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClockError {
@@ -62,10 +64,17 @@ pub fn check_kept(registry: &Registry, root: OffsetDateTime, now: OffsetDateTime
     let records = registry.devices().flat_map(|(_, records)| records);
     let newest = records.flat_map(|record| [Some(record.registered), record.revoked]).flatten().max();
     match newest {
-        Some(at) if (at - now).whole_seconds() > DIFFERENCE_MAX_S => {
-            Err(ClockError::Future("the registry's newest entry", at))
-        }
+        Some(at) if (at - now).whole_seconds() > DIFFERENCE_MAX_S => Err(ClockError::Future(NEWEST, at)),
         _ => Ok(()),
+    }
+}
+
+/// What is kept against what the time servers say: an entry of the future is only told ([`Ok`] with it) where one of them agrees
+/// with this computer's clock, as it was another that was wrong when it was written.
+pub fn weigh(kept: Result<(), ClockError>, agreed: bool) -> Result<Option<ClockError>, ClockError> {
+    match kept {
+        Err(entry @ ClockError::Future(NEWEST, _)) if agreed => Ok(Some(entry)),
+        kept => kept.map(|()| None),
     }
 }
 

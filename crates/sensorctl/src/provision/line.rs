@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::termios::{ControlModes, OptionalActions, isatty, tcgetattr, tcsetattr};
 use std::fmt;
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -95,6 +95,9 @@ impl fmt::Display for LineError {
 
 impl std::error::Error for LineError {}
 
+/// How long one address of a line over TCP may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What the names of this tool's variables in the environment begin with.
 const VARIABLES: &str = "SENSORCTL_";
 
@@ -108,6 +111,18 @@ fn program(name: &str) -> Command {
         }
     }
     command
+}
+
+/// The first of the host's addresses that answers. The lines after this one may wait for it.
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// A line that is open.
@@ -126,7 +141,7 @@ impl Line {
             Target::Serial(path) => (serial(path)?, None),
             Target::Unix(path) => (UnixStream::connect(path).map_err(LineError::Open)?.into(), None),
             Target::Tcp(address) => {
-                let stream = TcpStream::connect(address).map_err(LineError::Open)?;
+                let stream = connect(address).map_err(LineError::Open)?;
                 stream.set_nodelay(true).map_err(LineError::Open)?;
                 (stream.into(), None)
             }

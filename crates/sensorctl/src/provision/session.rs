@@ -216,6 +216,8 @@ pub(super) fn send(
     let patience = exchange.patience().answer;
     let mut offset = 0;
     let mut stuck = 0;
+    // A device that goes back and forth for ever takes no more than this.
+    let mut left = document.len().div_ceil(PART_BYTES_MAX) * (exchange.patience().tries as usize + 1);
     while offset < document.len() {
         let end = document.len().min(offset + PART_BYTES_MAX);
         let bytes = document.get(offset..end).unwrap_or_default();
@@ -231,7 +233,8 @@ pub(super) fn send(
         let taken = taken.ok_or(SessionError::BeganAgain)?;
         // A device that takes nothing, or claims more than it was sent, does not get on.
         stuck = if taken > offset && taken <= end { 0 } else { stuck + 1 };
-        if taken > end || stuck > exchange.patience().tries {
+        left = left.saturating_sub(1);
+        if taken > end || stuck > exchange.patience().tries || (left == 0 && taken < document.len()) {
             return Err(SessionError::NotTaken { offset, taken });
         }
         offset = taken;

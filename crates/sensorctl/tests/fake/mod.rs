@@ -48,6 +48,8 @@ pub enum Quirk {
     CommitsSilently,
     /// It ignores a key that is given to it.
     KeepsItsKeys,
+    /// It has forgotten the first part when the second comes, again and again.
+    Forgets,
 }
 
 /// What it keeps over cuts.
@@ -266,6 +268,10 @@ impl Fake {
                     memory.keys[last] = SecretKey::from_slice(scalar).unwrap();
                 }
                 Ok(Reply::Requests)
+            }
+            ToDevice::Part { offset, .. } if *quirk == Quirk::Forgets && *offset > 0 => {
+                memory.document.clear();
+                Ok(Reply::Taken)
             }
             ToDevice::Part { offset, bytes } => {
                 if *offset as usize == memory.document.len() {
