@@ -72,7 +72,9 @@ async fn mosquitto_starts_as_its_readme_says_for_root_and_for_anybody_else() {
     }
     // It reads its key and lets in whom it should; and it keeps what it has to keep, in its folder.
     let words = format!("device show --id dev-1 --ca ca --host localhost --port {port}");
-    site.sensorctl("show", &words).await;
+    let shown = site.try_sensorctl("show", &words).await;
+    // It was let in, and no device has said anything yet.
+    assert!(shown.status.code() == Some(5) && shown.stderr.contains("nothing came from"), "{}", shown.stderr);
     rustix::process::kill_process(rustix::process::Pid::from_child(&broker.0), rustix::process::Signal::TERM)
         .expect("a signal to a child");
     broker.0.wait().expect("its end");
