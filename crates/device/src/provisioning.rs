@@ -189,7 +189,7 @@ impl<P: Platform, D: BorrowMut<Document>> Factory<P, D> {
 
     /// Keys are about to be written.
     fn spend(&mut self) -> Result<(), Fault> {
-        self.left = self.left.checked_sub(1).ok_or(Fault::Vault)?;
+        self.left = self.left.checked_sub(1).ok_or(Fault::Worn)?;
         Ok(())
     }
 

@@ -285,7 +285,7 @@ fn beginning_without_end_writes_one_pair_of_keys_for_each_start() {
         taken += 1;
     }
     assert_eq!(taken, KEYS_PER_START);
-    assert_eq!(fault(&mut line, &begin(ID)), Some(Fault::Vault), "before a restart no more");
+    assert_eq!(fault(&mut line, &begin(ID)), Some(Fault::Worn), "before a restart no more");
 }
 
 #[test]

@@ -210,4 +210,7 @@ pub enum Fault {
     /// Its certificate has not ended: it asks for the next one over the network.
     #[n(9)]
     NotEnded,
+    /// Keys were made or taken too often since the start: flash would wear.
+    #[n(10)]
+    Worn,
 }

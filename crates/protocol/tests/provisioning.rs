@@ -60,6 +60,7 @@ fn faults() -> Vec<Fault> {
         Fault::Storage,
         Fault::InjectionDisabled,
         Fault::NotEnded,
+        Fault::Worn,
     ];
     all.extend(Refusal::ALL.iter().map(|why| Fault::Document(*why)));
     all

@@ -73,6 +73,7 @@ impl fmt::Display for Fault {
             Self::NotEnded => {
                 "the device's certificate has not ended: it renews it over the network by itself"
             }
+            Self::Worn => "keys were made too often since the device's start: switch it off and on again",
             Self::Document(why) => return write!(f, "the device refused the document: {why}"),
         })
     }
