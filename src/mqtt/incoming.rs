@@ -265,7 +265,10 @@ unsafe fn act(state: *mut State, packet: Read) -> Result<Item, Failure> {
         Read::UnsubAck(id) => match incoming.releasing.iter().position(|(other, _)| *other == id) {
             Some(at) => {
                 let (_, topic) = incoming.releasing.swap_remove(at);
-                incoming.topics.retain(|other| *other != topic);
+                // It may have been subscribed to again meanwhile: then it stands there twice.
+                if let Some(at) = incoming.topics.iter().position(|other| *other == topic) {
+                    incoming.topics.swap_remove(at);
+                }
                 Ok(Item::Alive)
             }
             None => incoming.stray(),

@@ -142,10 +142,25 @@ async fn a_topic_that_was_not_subscribed_to_is_dropped_until_it_is_and_after_it_
     link.release("firmware/block").unwrap();
     let unsubscribe = script.expect(UNSUBSCRIBE).await;
     script.publish("firmware/block", 9, b"x").await;
-    assert_eq!(next(&mut link).await, Some(message), "it was on its way");
+    assert_eq!(next(&mut link).await, Some(message.clone()), "it was on its way");
     script.send(&[0xb0, 2, unsubscribe[0], unsubscribe[1]]).await;
     script.publish("firmware/block", 10, b"x").await;
     assert_eq!(next(&mut link).await, dropped());
+
+    assert_eq!(script.expect(PUBACK).await, [0, 9]);
+    assert_eq!(script.expect(PUBACK).await, [0, 10]);
+    // Asked for again before the answer to its release has come: the release that is answered late is the former one's.
+    link.fetch("firmware/block").unwrap();
+    let first = script.expect(SUBSCRIBE).await;
+    script.send(&[0x90, 3, first[0], first[1], 1]).await;
+    link.release("firmware/block").unwrap();
+    let released = script.expect(UNSUBSCRIBE).await;
+    link.fetch("firmware/block").unwrap();
+    let again = script.expect(SUBSCRIBE).await;
+    script.send(&[0xb0, 2, released[0], released[1]]).await;
+    script.send(&[0x90, 3, again[0], again[1], 1]).await;
+    script.publish("firmware/block", 11, b"x").await;
+    assert_eq!(next(&mut link).await, Some(message));
 }
 
 #[tokio::test]

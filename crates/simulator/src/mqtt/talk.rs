@@ -59,7 +59,8 @@ pub(super) struct Talk<'t> {
     /// The token of each message on its way, by its packet identifier.
     messages: HashMap<u16, u16>,
     asked: HashMap<u16, Asked>,
-    releasing: HashMap<u16, String>,
+    /// The topic of each UNSUBSCRIBE that is not answered yet; none where it was subscribed to again meanwhile.
+    releasing: HashMap<u16, Option<String>>,
     topics: HashSet<String>,
 }
 
@@ -214,13 +215,16 @@ impl<'t> Talk<'t> {
                 let mut packet = Subscribe::new_many(topics.iter().map(filter));
                 packet.pkid = id;
                 self.asked.insert(id, Asked { topics: topics.len(), tells });
+                for released in self.releasing.values_mut() {
+                    released.take_if(|topic| topics.contains(topic));
+                }
                 self.topics.extend(topics);
                 self.send(|buffer| packet.write(buffer)).await?;
             }
             Some(Request::Unsubscribe(topic)) => {
                 let mut packet = Unsubscribe::new(topic.as_str());
                 packet.pkid = id;
-                self.releasing.insert(id, topic);
+                self.releasing.insert(id, Some(topic));
                 self.send(|buffer| packet.write(buffer)).await?;
             }
             Some(Request::Publish { token, mut message }) => {
@@ -239,7 +243,7 @@ impl<'t> Talk<'t> {
                 None => self.stray().await,
             },
             Incoming::UnsubAck(id) => match self.releasing.remove(&id) {
-                Some(topic) => drop(self.topics.remove(&topic)),
+                Some(topic) => drop(topic.map(|topic| self.topics.remove(&topic))),
                 None => self.stray().await,
             },
             Incoming::SubAck { id, codes } => {
