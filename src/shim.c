@@ -66,6 +66,9 @@ BUILD_ASSERT(IS_ENABLED(CONFIG_SENSOR_SEALING_KEY_BOARD) ||
 	     "select SENSOR_HAS_SEALING_KEY (docs/vault.md). There is no default on hardware.");
 BUILD_ASSERT(!IS_ENABLED(CONFIG_SENSOR_TEST_FAULTS) || IS_ENABLED(CONFIG_SENSOR_EMULATED_BOARD),
 	     "Images that are made to fail are for emulated boards only.");
+BUILD_ASSERT(K_HEAP_MEM_POOL_SIZE >= CONFIG_DNS_RESOLVER_AI_MAX_ENTRIES * sizeof(struct zsock_addrinfo) + 256,
+	     "The kernel's heap must have room for the addresses of a host (DNS_RESOLVER_AI_MAX_ENTRIES): without it no name and "
+	     "no number has an address.");
 BUILD_ASSERT(2 * CONFIG_NET_SOCKETS_CONNECT_TIMEOUT <= CONFIG_SENSOR_CONNECT_TIMEOUT_MS,
 	     "TCP and TLS may each take NET_SOCKETS_CONNECT_TIMEOUT: both must fit into SENSOR_CONNECT_TIMEOUT_MS.");
 BUILD_ASSERT(SHIM_TURN_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS,
