@@ -172,7 +172,7 @@ fn documents_reach_the_devices_that_they_are_for_with_numbers_that_grow() {
             assert_eq!(list.roots.0.len(), 1);
         }
     }
-    // What the broker kept of a device is taken back when it ends.
+    // What the broker kept of a device is taken back when it ends (this one never says that it was wiped).
     service.sensorctl(&[
         "revoke",
         "--ca",
@@ -183,6 +183,7 @@ fn documents_reach_the_devices_that_they_are_for_with_numbers_that_grow() {
         "dev-1",
         "--clear",
         &broker,
+        "--lost",
     ]);
     let (_client, mut connection) = service.connect(&devices[0]);
     let mut subscribed = 0;
