@@ -21,6 +21,7 @@ mod device;
 pub mod dropped;
 pub mod entropy;
 pub mod fuzz;
+mod gate;
 pub mod identity;
 pub mod incoming;
 mod interface;
