@@ -30,6 +30,7 @@ pub mod platform;
 pub mod provisioning;
 pub mod session;
 mod settings;
+mod stored;
 pub mod telemetry;
 pub mod update;
 pub mod vault;

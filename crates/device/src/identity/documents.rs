@@ -8,6 +8,7 @@ use super::record::{self, Life, Mark, Pending};
 use super::{Effect, Identity, IdentityError};
 use crate::interface::End;
 use crate::platform::{Key, Platform, StorageError, Uptime};
+use crate::stored::{self, Stored};
 use protocol::document::{
     Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, RETIREMENT_S_MAX, Retirement,
     Rollout, RootList,
@@ -152,8 +153,7 @@ impl Identity {
         check_roots(&list.roots.0, time).map_err(|_| Refusal::Certificate)?;
         let mut buffer = [0; SCRATCH];
         let place = Key::Roots(self.record.roots.other());
-        record::store_certificates(platform, place, &list.roots, &mut buffer)
-            .map_err(|_| Refusal::Storage)?;
+        stored::write(platform, place, &list.roots, &mut buffer).map_err(|_| Refusal::Storage)?;
         let changed = self.change(platform, |record| {
             record.roots_trial = Some(list.number);
             record.roots_seen = list.number;
@@ -209,7 +209,7 @@ impl Identity {
         }
         check_chain(&document.chain.0, &self.record.id, &own(KeyUse::Tls)?, time)?;
         let mut buffer = [0; SCRATCH];
-        record::store_certificates(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)
+        stored::write(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)
             .map_err(|_| Refusal::Storage)?;
         let certified = Pending { certificate: Some(document.number), ..pending };
         let changed = self.change(platform, |record| {
@@ -249,7 +249,7 @@ impl Identity {
         end: End,
         platform: &mut P,
     ) -> Result<Option<IdentityError>, Refusal> {
-        if record::store(platform, &Life::Ending(end)).is_err() {
+        if Life::Ending(end).store(platform).is_err() {
             self.refused = self.refused.saturating_add(1);
             self.last_refusal = Some(Refusal::Storage);
             return Err(Refusal::Storage);

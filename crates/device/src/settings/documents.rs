@@ -6,9 +6,10 @@
 use super::compose::{Fault, Source, compose};
 use super::record::{Held, Record, Trial};
 use super::trial::{is_same_service, new_servers, same_reach};
-use super::{REFUSAL_SAY_PERIOD_MS, Settings, record};
+use super::{REFUSAL_SAY_PERIOD_MS, Settings};
 use crate::identity::Identity;
 use crate::platform::{Key, KeyValue, Uptime};
+use crate::stored::Stored;
 use protocol::config::{Change, Head, RefusalText, Refused, cut};
 use protocol::document::{ContentType, Power};
 use protocol::key::{Digest, sha256};
@@ -209,7 +210,7 @@ impl Settings {
         }
         record.trial = Some(Trial { layer, held, starts: 0 });
         record.see(signer, layer, held);
-        record::store(store, &record).map_err(|_| Refusal::Storage)?;
+        record.store(store).map_err(|_| Refusal::Storage)?;
         (self.record, self.unstored) = (record, false);
         Ok(())
     }
