@@ -14,6 +14,7 @@ mod record;
 
 use crate::gate::{Rejected, newer};
 use crate::platform::{KeyValue, StorageError, Uptime};
+use crate::stored::Stored;
 use heapless::Vec;
 use protocol::command::{ActionName, AudienceKind, Outcome};
 use protocol::document::{Action, Command};
@@ -106,7 +107,7 @@ impl Commands {
 
     /// Reads the record where that was not possible before, and judges what a former boot has begun.
     fn open(&mut self, rotating: bool, store: &mut impl KeyValue) {
-        let (Ok(mut record), error) = Record::load(store) else {
+        let (Ok(mut record), error) = Record::open(store) else {
             self.error = Some(StorageError::Medium);
             return;
         };

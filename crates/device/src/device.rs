@@ -22,12 +22,13 @@ use crate::outbox::{Kind, Outbox};
 use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
 use crate::session::{Policy, Request, Session};
 use crate::settings::{Owner, Settings, Started};
+use crate::stored;
 use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
 use crate::update::Update;
 use core::borrow::BorrowMut;
 use firmware::Vitals;
 use heapless::Deque;
-use kept::{count_boot, read_ends, read_number};
+use kept::{count_boot, read_ends};
 use log::Log;
 use protocol::config::{CONFIGURATION_BYTES_MAX, LogLevel};
 use protocol::hello::PreviousBoots;
@@ -144,7 +145,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             storage_errors += 1;
             PreviousBoots::default()
         });
-        let stored = read_number(&mut platform, Key::Time).unwrap_or_else(|_| {
+        let stored = stored::number(&mut platform, Key::Time).unwrap_or_else(|_| {
             storage_errors += 1;
             None
         });

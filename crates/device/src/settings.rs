@@ -16,6 +16,7 @@ mod record;
 mod trial;
 
 use crate::platform::{KeyValue, StorageError, Uptime};
+use crate::stored::Stored;
 use compose::{Fault, Source, compose};
 pub(crate) use documents::Surroundings;
 use protocol::config::{ConfigurationState, InForce, Refused};
@@ -251,7 +252,7 @@ impl Settings {
     fn keep_record<S: KeyValue>(&mut self, now: Uptime, store: &mut S) -> Result<(), StorageError> {
         if self.unstored && now >= self.retry {
             self.retry = now.after(STORE_RETRY_MS);
-            record::store(store, &self.record)?;
+            self.record.store(store)?;
             self.unstored = false;
         }
         Ok(())

@@ -8,6 +8,7 @@ use super::{Effect, Identity, IdentityError};
 use crate::gate::{Admitted, Entrance, Gate, Mark, Rejected, newer};
 use crate::interface::End;
 use crate::platform::{Key, Platform, StorageError, Uptime, VaultError};
+use crate::stored::{self, Stored};
 use protocol::document::{
     Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, RETIREMENT_S_MAX, Retirement,
     RootList,
@@ -125,7 +126,7 @@ impl Identity {
         check_roots(&list.roots.0, time).map_err(|_| Refusal::Certificate)?;
         let mut buffer = [0; SCRATCH];
         let place = Key::Roots(self.record.roots.other());
-        record::store_certificates(platform, place, &list.roots, &mut buffer)?;
+        stored::write(platform, place, &list.roots, &mut buffer)?;
         self.change(platform, |record| {
             record.roots_trial = Some(list.number);
             record.roots_seen = list.number;
@@ -173,7 +174,7 @@ impl Identity {
         }
         check_chain(&document.chain.0, &self.record.id, &own(KeyUse::Tls)?, time)?;
         let mut buffer = [0; SCRATCH];
-        record::store_certificates(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)?;
+        stored::write(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)?;
         let certified = Pending { certificate: Some(document.number), ..pending };
         self.change(platform, |record| {
             (record.pending, record.certificate_mark) = (Some(certified), document.mark());
@@ -211,7 +212,7 @@ impl Identity {
         end: End,
         platform: &mut P,
     ) -> Result<Option<IdentityError>, StorageError> {
-        record::store(platform, &Life::Ending(end))?;
+        Life::Ending(end).store(platform)?;
         // From here on there is no way back: where wiping fails half-way, the next start goes on with it.
         let wiped = record::finish(platform, end);
         self.ended = Some(end);

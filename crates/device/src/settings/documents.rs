@@ -6,10 +6,11 @@
 use super::compose::{Fault, Source, compose};
 use super::record::{Held, Record, Trial};
 use super::trial::{is_same_service, new_servers, same_reach};
-use super::{REFUSAL_SAY_PERIOD_MS, Settings, record};
+use super::{REFUSAL_SAY_PERIOD_MS, Settings};
 use crate::gate::{Entrance, Gate, Letter, Rejected};
 use crate::identity::Identity;
 use crate::platform::{Key, KeyValue, StorageError, Uptime};
+use crate::stored::Stored;
 use protocol::config::{Change, Head, RefusalText, Refused, cut};
 use protocol::key::{Digest, sha256};
 use protocol::{Configuration, KeyId, Layer, Refusal};
@@ -225,7 +226,7 @@ impl Settings {
         }
         record.trial = Some(Trial { layer, held, starts: 0 });
         record.see(signer, layer, held);
-        record::store(store, &record)?;
+        record.store(store)?;
         (self.record, self.unstored) = (record, false);
         Ok(())
     }
