@@ -83,6 +83,12 @@ impl TimeProvider for DeviceClock {
     }
 }
 
+/// The signatures that a device verifies, and asks a service for: the rule of paths takes no others.
+const SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::ring::ECDSA_P256_SHA256],
+    mapping: &[(SignatureScheme::ECDSA_NISTP256_SHA256, &[webpki::ring::ECDSA_P256_SHA256])],
+};
+
 /// The cryptography of a device: TLS 1.3 with AES-128-GCM first, then the other AEADs; TLS 1.2 with ECDHE and AEAD
 /// only; P-256 before X25519.
 pub fn provider() -> CryptoProvider {
@@ -100,6 +106,7 @@ pub fn provider() -> CryptoProvider {
             suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
         ],
         kx_groups: vec![kx_group::SECP256R1, kx_group::X25519],
+        signature_verification_algorithms: SIGNATURES,
         ..ring::default_provider()
     }
 }
@@ -190,6 +197,7 @@ impl PathVerifier {
     ) -> Result<(), Error> {
         let sent: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
         path::check_length(sent.iter().map(|der| der.len())).map_err(other)?;
+        path::check_sent(&sent).map_err(other)?;
         let fault = Cell::new(None);
         let parsed = webpki::EndEntityCert::try_from(leaf);
         let found = parsed.as_ref().map_err(Clone::clone).and_then(|parsed| {

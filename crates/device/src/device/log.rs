@@ -130,6 +130,7 @@ const fn refuses_a_peer(failure: Failure) -> bool {
         | Failure::TlsCertificateVersion
         | Failure::TlsCriticalExtension
         | Failure::TlsNameConstraints
+        | Failure::TlsAlgorithm
         | Failure::TlsIssuerUsage
         | Failure::TlsPathLength
         | Failure::TlsChainTooLong
