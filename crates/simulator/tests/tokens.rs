@@ -12,7 +12,7 @@ use rcgen::{ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use simulator::broker::Broker;
 use simulator::broker::tokens::{LoginRefusal, Tokens};
 use simulator::mqtt::{Link, LinkEvent, Login, Password, Target};
-use simulator::tls::{DeviceClock, token_client_config};
+use simulator::tls::{DeviceClock, Version, token_client_config};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -151,7 +151,7 @@ async fn connect(
 ) -> Result<Link, Failure> {
     let clock = DeviceClock::default();
     clock.set(now());
-    let tls = Arc::new(token_client_config(vec![root], clock).unwrap());
+    let tls = Arc::new(token_client_config(vec![root], Version::default(), clock).unwrap());
     let target = Target {
         host: "localhost".to_owned(),
         port,
