@@ -319,6 +319,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                 self.acknowledged(token);
             }
             Event::Alive => self.session.heard(now),
+            Event::Receiving => self.session.receiving(now),
             Event::Message { topic, payload } => {
                 self.session.heard(now);
                 self.message(now, topic, payload);
@@ -458,7 +459,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             next = next.min(renewal);
         }
         if let Some(oldest) = self.outbox.oldest() {
-            next = next.min(oldest.after(self.session.answer_timeout_ms()));
+            next = next.min(self.session.answer_due(oldest));
         }
         next
     }
@@ -561,8 +562,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// Ends a connection whose other side does not answer in time.
     fn check_patience(&mut self, now: Uptime) {
-        let unanswered =
-            self.outbox.oldest().is_some_and(|at| now.since(at) >= self.session.answer_timeout_ms());
+        let unanswered = self.outbox.oldest().is_some_and(|at| now >= self.session.answer_due(at));
         let overdue = if unanswered { Some(Failure::AckTimeout) } else { self.session.overdue(now) };
         if let Some(failure) = overdue {
             let random = self.random();

@@ -338,6 +338,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     pub(super) fn handle_last(&mut self, now: Uptime, event: Event<'_>) {
         match event {
             Event::Subscribed { granted: true } => self.session.subscribed(now, true, 0),
+            Event::Receiving => self.session.receiving(now),
             Event::Acknowledged(token) => {
                 let known = self.outbox.acknowledged(token).is_some();
                 let all = self.identity.said && self.log.last.is_none() && self.outbox.oldest().is_none();
@@ -368,7 +369,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             return Some(Command::Publish { token, topic, payload: self.buffer.get(..len)?, retain: true });
         }
         let patient = match self.outbox.oldest() {
-            Some(at) => now.since(at) < self.session.answer_timeout_ms(),
+            Some(at) => now < self.session.answer_due(at),
             // It may speak once it has subscribed.
             None => (!self.identity.said || self.log.last.is_some()) && self.session.overdue(now).is_none(),
         };
@@ -385,7 +386,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// When the last words have waited long enough.
     pub(super) fn last_deadline(&self, now: Uptime) -> Uptime {
-        let answer = self.outbox.oldest().map(|oldest| oldest.after(self.session.answer_timeout_ms()));
+        let answer = self.outbox.oldest().map(|oldest| self.session.answer_due(oldest));
         answer.or_else(|| self.session.next_deadline(false)).unwrap_or(now)
     }
 }
