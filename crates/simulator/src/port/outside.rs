@@ -239,6 +239,7 @@ impl Outside<'_> {
                 device.handle(now, Event::Acknowledged(token));
             }
             Some(LinkEvent::Alive) => device.handle(now, Event::Alive),
+            Some(LinkEvent::Receiving) => device.handle(now, Event::Receiving),
             Some(LinkEvent::Message { topic, payload }) => {
                 device.handle(now, Event::Message { topic: &topic, payload: &payload });
                 (self.observer)(&Report::Received { topic, bytes: payload.len() });
