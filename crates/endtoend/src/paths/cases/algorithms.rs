@@ -6,9 +6,11 @@ use protocol::Failure;
 use protocol::x509::path::PathFault;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
+type Make = fn() -> KeyPair;
+
 impl List<'_> {
     pub(super) fn algorithms(&mut self) {
-        let kinds: [(fn() -> KeyPair, [&'static str; 3]); 3] = [
+        let kinds: [(Make, [&'static str; 3]); 3] = [
             (rsa_key, ["server-key-rsa", "issuer-key-rsa", "root-key-rsa"]),
             (|| key_of(&PKCS_ECDSA_P384_SHA384), ["server-key-p384", "issuer-key-p384", "root-key-p384"]),
             (|| key_of(&PKCS_ED25519), ["server-key-ed25519", "issuer-key-ed25519", "root-key-ed25519"]),
