@@ -329,6 +329,7 @@ impl Mqtt {
             Item::Subscribed { granted } => Event::Subscribed { granted },
             Item::Acknowledged(token) => Event::Acknowledged(token),
             Item::Alive => Event::Alive,
+            Item::Receiving => Event::Receiving,
             Item::Message => {
                 let (topic, payload) = self.state().incoming.message();
                 Event::Message { topic, payload }

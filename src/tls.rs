@@ -203,7 +203,7 @@ extern "C" fn verify(_: *mut c_void, certificate: *mut c_void, depth: c_int, fla
         handshake.fault = if !fits || handshake.sends_too_much() {
             Some(PathFault::ChainTooLong)
         } else if handshake.flags | *flags == 0 {
-            path::judge(&path, clock::realtime()).err()
+            path::check_sent(&handshake.sent()).and_then(|()| path::judge(&path, clock::realtime())).err()
         } else {
             None
         };
@@ -234,20 +234,6 @@ fn failure(errno: ffi::shim_errno, roots: &[&[u8]]) -> Failure {
     let not_trusted = has(ffi::SHIM_CERTIFICATE_NOT_TRUSTED);
     let proven = handshake.judged && !not_trusted;
     if refused && let Some(fault) = path::explain(&sent, roots, clock::realtime(), proven) {
-        return fault.into();
-    }
-    // Mbed TLS reads no further than the first certificate that it cannot read.
-    if !handshake.judged
-        && let Some(last) = sent.last()
-        && let Err(fault) = path::judge(&[last], clock::realtime())
-        && matches!(
-            fault,
-            PathFault::Malformed
-                | PathFault::Version
-                | PathFault::CriticalExtension
-                | PathFault::NameConstraints
-        )
-    {
         return fault.into();
     }
     if refused && (handshake.authority || (not_trusted && handshake.self_issued)) {

@@ -38,6 +38,8 @@ pub(super) enum Item {
     Acknowledged(u16),
     /// Something of the service that is no news.
     Alive,
+    /// A piece of a message that is on its way.
+    Receiving,
     Message,
 }
 
@@ -187,13 +189,12 @@ pub(super) unsafe fn next(state: *mut State) -> Option<Item> {
     }
     let mut rest = incoming.piece.get(incoming.from..incoming.to).unwrap_or_default();
     let packet = match incoming.reader.take(&mut rest) {
-        // A long message is on its way.
         Ok(None) => None,
         Ok(Some(packet)) => Some(without_borrows(&packet)),
         Err(_) => return Some(Item::Ended(Failure::MqttProtocol)),
     };
     incoming.from = incoming.to - rest.len();
-    let Some(packet) = packet else { return Some(Item::Alive) };
+    let Some(packet) = packet else { return Some(Item::Receiving) };
     let item = if *connack {
         // SAFETY: the references above are not used any more.
         unsafe { act(state, packet) }

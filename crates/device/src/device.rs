@@ -327,6 +327,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                 self.acknowledged(token);
             }
             Event::Alive => cx.session.heard(now),
+            Event::Receiving => cx.session.receiving(now),
             Event::Message { topic, payload } => {
                 cx.session.heard(now);
                 self.message(topic, payload);
@@ -556,8 +557,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// Ends a connection whose other side does not answer in time.
     fn check_patience(&mut self) {
         let cx = &mut self.cx;
-        let unanswered =
-            cx.outbox.oldest().is_some_and(|at| cx.now.since(at) >= cx.session.answer_timeout_ms());
+        let unanswered = cx.outbox.oldest().is_some_and(|at| cx.now >= cx.session.answer_due(at));
         let overdue = if unanswered { Some(Failure::AckTimeout) } else { cx.session.overdue(cx.now) };
         if let Some(failure) = overdue {
             let random = cx.random();
@@ -696,7 +696,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             self.commands.next_deadline(cx, &self.identity),
             self.uplink.next_deadline(cx, &self.identity),
             self.token.next_deadline(cx),
-            cx.outbox.oldest().map(|oldest| oldest.after(cx.session.answer_timeout_ms())),
+            cx.outbox.oldest().map(|oldest| cx.session.answer_due(oldest)),
         ];
         let own = cx.clock.next_deadline().min(self.telemetry.next_deadline());
         machines.into_iter().flatten().fold(own, Uptime::min)

@@ -1,6 +1,6 @@
 //! What the service sends over MQTT 3.1.1, one packet after the other, out of pieces of any length (chapters 2 and 3). Owns the
 //! form of each packet and the limit of a payload, and never waits: what breaks the form ends the connection, what is too long is
-//! passed over to its end. For ports that have no such reader; what a packet means is theirs to know.
+//! passed over to its end. Every port reads with it; what a packet means is theirs to know.
 
 use crate::dropped::PAYLOAD_BYTES_MAX;
 use core::fmt;

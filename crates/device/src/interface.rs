@@ -131,6 +131,8 @@ pub enum Event<'a> {
     Acknowledged(u16),
     /// The service answered a ping.
     Alive,
+    /// A piece of a message that is still on its way has come: no answer can come before its end.
+    Receiving,
     /// A message on one of the topics subscribed to.
     Message {
         /// Its topic.

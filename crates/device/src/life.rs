@@ -52,6 +52,7 @@ impl Life {
     pub(crate) fn handle_last<P: Platform>(&self, cx: &mut Cx<P>, identity: &Identity, event: Event<'_>) {
         match event {
             Event::Subscribed { granted: true } => cx.session.subscribed(cx.now, true, 0),
+            Event::Receiving => cx.session.receiving(cx.now),
             Event::Acknowledged(token) => {
                 let known = cx.outbox.acknowledged(token).is_some();
                 let spoken = identity.said && !matches!(self, Self::Retiring { log: Some(_), .. });
@@ -83,7 +84,7 @@ impl Life {
             return cx.publish(Mail::IdentityState, len);
         }
         let patient = match cx.outbox.oldest() {
-            Some(at) => cx.now.since(at) < cx.session.answer_timeout_ms(),
+            Some(at) => cx.now < cx.session.answer_due(at),
             // It may speak once it has subscribed.
             None => (!identity.said || log.is_some()) && cx.session.overdue(cx.now).is_none(),
         };
@@ -112,7 +113,7 @@ impl Life {
 
     /// When the last words have waited long enough.
     pub(crate) fn last_deadline<P>(cx: &Cx<P>) -> Uptime {
-        let answer = cx.outbox.oldest().map(|oldest| oldest.after(cx.session.answer_timeout_ms()));
+        let answer = cx.outbox.oldest().map(|oldest| cx.session.answer_due(oldest));
         answer.or_else(|| cx.session.next_deadline(false)).unwrap_or(cx.now)
     }
 }

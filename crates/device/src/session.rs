@@ -71,6 +71,10 @@ impl AddressTurn {
     }
 }
 
+/// Longest wait for an answer behind messages of the service that come in pieces, in milliseconds: half an hour, in which a
+/// message of MQTT's longest 256 MB comes at 150 kB/s. A service that only ever drips holds a connection no longer.
+pub(crate) const RECEIVING_MAX_MS: u64 = 30 * 60 * 1_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Not connected; `until` is when the next attempt may start.
@@ -100,6 +104,10 @@ pub(crate) struct Session {
     phase: Phase,
     backoff: Backoff,
     silence_ms: u64,
+    /// A message of the service has begun and is not over.
+    receiving: bool,
+    /// When the last piece of such a message came.
+    received: Uptime,
     drop_link: bool,
     pub(crate) connections: u32,
     pub(crate) failures: u32,
@@ -120,6 +128,8 @@ impl Session {
             phase: Phase::Waiting { until: now.after(first) },
             backoff: Backoff::new(policy.backoff_floor_ms, policy.backoff_cap_ms),
             silence_ms: u64::from(keep_alive_s) * 1_500,
+            receiving: false,
+            received: Uptime(0),
             drop_link: false,
             connections: 0,
             failures: 0,
@@ -148,14 +158,23 @@ impl Session {
     }
 
     /// How long an answer may take, in milliseconds.
-    pub(crate) const fn answer_timeout_ms(&self) -> u64 {
+    const fn answer_timeout_ms(&self) -> u64 {
         self.policy.answer_timeout_ms as u64
+    }
+
+    /// Until when the answer to what was sent at `sent` has to come: behind a message that comes in pieces it cannot come
+    /// sooner than the message's end, which is waited for up to [`RECEIVING_MAX_MS`].
+    pub(crate) fn answer_due(&self, sent: Uptime) -> Uptime {
+        let patience = self.answer_timeout_ms();
+        let behind = self.received.after(patience).min(sent.after(RECEIVING_MAX_MS));
+        sent.after(patience).max(behind)
     }
 
     /// CONNACK with return code 0 has come. True where it was awaited.
     pub(crate) fn connected(&mut self, now: Uptime) -> bool {
         let awaited = matches!(self.phase, Phase::Connecting { .. });
         if awaited {
+            (self.receiving, self.received) = (false, Uptime(0));
             self.connections = self.connections.saturating_add(1);
             self.phase = Phase::Subscribing { since: now, asked: false };
         }
@@ -175,9 +194,19 @@ impl Session {
 
     /// The service sent something.
     pub(crate) fn heard(&mut self, now: Uptime) {
+        if core::mem::take(&mut self.receiving) {
+            // It is behind the end of a message.
+            self.received = now;
+        }
         if let Phase::Running { heard, .. } = &mut self.phase {
             *heard = now;
         }
+    }
+
+    /// A piece of a message that is still on its way has come.
+    pub(crate) fn receiving(&mut self, now: Uptime) {
+        self.heard(now);
+        (self.receiving, self.received) = (true, now);
     }
 
     /// The port says that the attempt or the connection is over.
@@ -238,9 +267,7 @@ impl Session {
             Phase::Connecting { since } => {
                 Some((since.after(u64::from(self.policy.connect_timeout_ms)), Failure::ConnectTimeout))
             }
-            Phase::Subscribing { since, .. } => {
-                Some((since.after(self.answer_timeout_ms()), Failure::SubscribeTimeout))
-            }
+            Phase::Subscribing { since, .. } => Some((self.answer_due(since), Failure::SubscribeTimeout)),
             Phase::Running { heard, .. } => Some((heard.after(self.silence_ms), Failure::KeepAlive)),
             Phase::Waiting { .. } | Phase::Closed => None,
         }

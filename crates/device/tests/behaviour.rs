@@ -171,16 +171,56 @@ fn nothing_that_the_service_says_is_believed_without_a_signature() {
 
 #[test]
 fn a_message_that_is_never_acknowledged_ends_the_connection() {
-    let mut bench = Bench::new();
-    bench.attempt();
-    bench.tell(Event::Connected { handshake_ms: 70 });
-    bench.tell(Event::Subscribed { granted: true });
+    let mut bench = unanswered();
     let timeout = u64::from(Policy::default().answer_timeout_ms);
     bench.now += timeout - 1;
     assert!(!bench.tell(Event::Alive).iter().any(|command| command == "Disconnect"));
     let commands = bench.wait(1);
     assert!(commands.contains(&"Disconnect".to_owned()), "{commands:?}");
     assert_eq!(bench.state().last_failure, Some(Failure::AckTimeout));
+}
+
+/// A device whose first messages are on their way.
+fn unanswered() -> Bench {
+    let mut bench = Bench::new();
+    bench.attempt();
+    bench.tell(Event::Connected { handshake_ms: 70 });
+    bench.tell(Event::Subscribed { granted: true });
+    bench
+}
+
+#[test]
+fn a_long_message_that_trickles_in_does_not_end_the_connection_while_its_pieces_come() {
+    let timeout = u64::from(Policy::default().answer_timeout_ms);
+    let mut bench = unanswered();
+    for _ in 0..60 {
+        bench.now += timeout - 1;
+        let commands = bench.tell(Event::Receiving);
+        assert!(!commands.contains(&"Disconnect".to_owned()), "{commands:?}");
+    }
+    // It is over, and now there is nothing in the answer's way.
+    bench.now += timeout - 1;
+    bench.tell(Event::Alive);
+    assert!(!bench.wait(timeout - 1).contains(&"Disconnect".to_owned()));
+    assert!(bench.wait(1).contains(&"Disconnect".to_owned()));
+    assert_eq!(bench.state().last_failure, Some(Failure::AckTimeout));
+}
+
+#[test]
+fn a_service_that_drips_for_ever_and_acknowledges_nothing_is_given_up_after_half_an_hour() {
+    let mut bench = unanswered();
+    let begin = bench.now;
+    let end = begin + 30 * 60 * 1_000;
+    while bench.now + 10_000 < end {
+        bench.now += 10_000;
+        let commands = bench.tell(Event::Receiving);
+        assert!(!commands.contains(&"Disconnect".to_owned()), "{} ms: {commands:?}", bench.now - begin);
+    }
+    bench.now = end - 1;
+    assert!(!bench.tell(Event::Receiving).contains(&"Disconnect".to_owned()));
+    assert!(bench.wait(1).contains(&"Disconnect".to_owned()));
+    assert_eq!(bench.state().last_failure, Some(Failure::AckTimeout));
+    assert!(bench.device.next_deadline(Uptime(bench.now)) > Uptime(bench.now), "and it connects again");
 }
 
 #[test]

@@ -105,9 +105,9 @@ impl Pki {
     pub fn anonymous(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.roots());
-        let config = ClientConfig::builder_with_provider(Arc::new(tls::provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the versions of the provider")
+        let config = ClientConfig::builder_with_provider(Arc::new(tls::provider(tls::Version::default())))
+            .with_protocol_versions(&[tls::Version::default().supported()])
+            .expect("the version of the provider")
             .with_root_certificates(roots)
             .with_no_client_auth();
         Arc::new(config)

@@ -22,6 +22,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
+use tokio_rustls::rustls::{SignatureAlgorithm, SignatureScheme};
 
 /// Long enough for a loaded machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,16 +32,36 @@ fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-/// A service that shows the case's chain, and lets everybody in. Gives its port.
-async fn service(case: &Case) -> u16 {
+/// Signs with its key whether the device has asked for such a signature or not.
+#[derive(Debug)]
+struct Insists(Arc<dyn SigningKey>);
+
+impl SigningKey for Insists {
+    fn choose_scheme(&self, _offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        self.0.choose_scheme(&[
+            SignatureScheme::RSA_PSS_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ED25519,
+        ])
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+/// A service that shows the case's chain, to whom it should not too where it `insists`, and lets everybody in. Gives its port.
+async fn service(case: &Case, insists: bool) -> u16 {
     let chain = case.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     let key = PrivateKeyDer::from_pem_slice(case.key_pem.as_bytes()).unwrap();
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     // The key fits; what else the certificate says is the client's to judge.
-    let signer = ring::sign::any_supported_type(&key).unwrap();
-    let shown = tokio_rustls::rustls::sign::CertifiedKey::new(chain, signer);
-    let resolver = tokio_rustls::rustls::sign::SingleCertAndKey::from(shown);
+    let mut signer = ring::sign::any_supported_type(&key).unwrap();
+    if insists {
+        signer = Arc::new(Insists(signer));
+    }
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, signer));
     let acceptor = TlsAcceptor::from(Arc::new(builder.with_cert_resolver(Arc::new(resolver))));
     let listener = TcpListener::bind(loopback()).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -62,10 +84,10 @@ async fn service(case: &Case) -> u16 {
 }
 
 /// What becomes of the case's first connection: the word for it.
-async fn tried(pki: &Pki, case: &Case) -> String {
+async fn tried(pki: &Pki, case: &Case, insists: bool) -> String {
     let roots: Vec<&[u8]> = case.roots.iter().map(Vec::as_slice).collect();
     let taken = protocol::x509::path::check_roots(&roots, simulator::port::build_time());
-    let port = service(case).await;
+    let port = service(case, insists).await;
     let offset_ms = i64::from(case.ahead_s) * 1_000;
     let time = TimeServer::start(loopback(), Behaviour { offset_ms, ..Behaviour::default() }).await.unwrap();
     let configuration =
@@ -117,12 +139,20 @@ async fn every_path_of_the_list_gets_its_verdict() {
     let pki = Pki::new();
     let mut wrong = Vec::new();
     for case in paths::all(HOST) {
-        let found = tried(&pki, &case).await;
+        let found = tried(&pki, &case, false).await;
         if found != case.verdict.word() {
             wrong.push(format!("{}: {found}, and not {}", case.name, case.verdict.word()));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn a_service_that_shows_a_key_of_another_kind_unasked_is_refused_by_the_rule() {
+    let pki = Pki::new();
+    for case in paths::all(HOST).iter().filter(|case| case.name.starts_with("server-key-")) {
+        assert_eq!(tried(&pki, case, true).await, "tls_algorithm", "{}", case.name);
+    }
 }
 
 #[test]

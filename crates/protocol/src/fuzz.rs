@@ -100,7 +100,7 @@ pub fn path(bytes: &[u8]) {
     let reason = x509::path::explain(sent, &[root], NOW, true);
     if x509::path::judge(&path, NOW).is_ok() {
         assert!(path.len() <= x509::path::INTERMEDIATES_MAX + 2);
-        assert_eq!(reason, None);
+        assert_eq!((reason, x509::path::check_sent(&path)), (None, Ok(())));
     }
     if x509::path::check_roots(&path, NOW).is_ok() {
         assert!(

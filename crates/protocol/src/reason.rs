@@ -55,12 +55,13 @@ named! {
         TlsCertificateVersion = "tls_certificate_version", "a certificate of the service is of another version than 3";
         TlsCriticalExtension = "tls_critical_extension", "a certificate of the service has a critical extension that devices do not know";
         TlsNameConstraints = "tls_name_constraints", "a certificate on the service's path has name constraints, which devices do not take";
+        TlsAlgorithm = "tls_algorithm", "a certificate of the service has another key than one on P-256, or another signature than ecdsa-with-SHA256";
         TlsIssuerUsage = "tls_issuer_usage", "an issuer on the service's path may not sign certificates of TLS servers";
         TlsPathLength = "tls_path_length", "the service's path has more authorities than one of them allows";
         TlsChainTooLong = "tls_chain_too_long", "the service's certificates are more than a device takes: 6 between server and root, 4096 bytes in all";
         TlsRootEnded = "tls_root_ended", "the root that vouches for the service has ended";
         TlsRootNotYetValid = "tls_root_not_yet_valid", "the root that vouches for the service is not yet valid";
-        TlsVersionOrCipher = "tls_version_or_cipher", "the service offers no TLS version or cipher suite that is allowed";
+        TlsVersionOrCipher = "tls_version_or_cipher", "the service offers no TLS version, cipher suite or kind of key that is allowed";
         TlsClientRejected = "tls_client_rejected", "the service does not accept this device's certificate";
         TlsCertificate = "tls_certificate", "the service's certificate was refused";
         TlsOther = "tls_other", "the TLS handshake failed";

@@ -17,6 +17,7 @@ use simulator::machine::Machine;
 use simulator::port::{Port, Report, Stop, Stopper, Summary, stopper};
 use simulator::slots::{self, Booted};
 use simulator::time_server::{Behaviour, TimeServer};
+use simulator::tls::Version;
 use simulator::vault::{self, Injection};
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -88,6 +89,9 @@ struct Run {
     /// Stop after this many seconds instead of on Ctrl-C
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
+    /// Speak TLS 1.2 alone with the service, as firmware that is built for it does, instead of TLS 1.3 alone
+    #[arg(long)]
+    tls12: bool,
     #[command(flatten)]
     sensing: Sensing,
     #[command(flatten)]
@@ -211,6 +215,7 @@ async fn run_until_stopped(args: Run, stop: Stop) -> Result<()> {
     let new_port = || {
         let mut port = Port::new(args.sensing.model(0));
         port.info.policy = policy;
+        port.tls = if args.tls12 { Version::Tls12 } else { Version::Tls13 };
         update.apply(&mut port);
         port.observer = Box::new(move |report| {
             // A log that nobody reads (a closed pipe) is no reason to stop measuring.

@@ -115,6 +115,8 @@ pub enum LinkEvent {
     Acknowledged(u16),
     /// PINGRESP has come.
     Alive,
+    /// A piece of a message that is on its way has come.
+    Receiving,
     /// A message has come.
     Message {
         /// Its topic.

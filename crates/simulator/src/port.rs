@@ -27,7 +27,7 @@ use crate::machine::Machine;
 use crate::product::{self, BOARD};
 use crate::sensor::Instrument;
 use crate::slots::{BootError, Misbehaviour};
-use crate::tls::DeviceClock;
+use crate::tls::{DeviceClock, Version as TlsVersion};
 use device::dropped::Drops;
 use device::provisioning::InService;
 use device::session::AddressTurn;
@@ -58,6 +58,8 @@ pub struct Port {
     pub sensor: Box<dyn Instrument + Send>,
     /// The service's addresses; where there are none the name service is asked.
     pub known: Vec<IpAddr>,
+    /// What it speaks with the service.
+    pub tls: TlsVersion,
     /// Who is told what it does.
     pub observer: Box<dyn FnMut(&Report) + Send>,
 }
@@ -153,6 +155,7 @@ impl Port {
             },
             sensor: Box::new(sensor),
             known: Vec::new(),
+            tls: TlsVersion::default(),
             observer: Box::new(|_| {}),
         }
     }
@@ -217,6 +220,7 @@ impl Port {
             observer: &mut *self.observer,
             broken,
             link: None,
+            tls: self.tls,
             trying: None,
             turn: AddressTurn::default(),
             known: self.known.clone(),

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::time_provider::TimeProvider;
 use tokio_rustls::rustls::{
     CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, OtherError, SignatureScheme,
-    version,
+    SupportedProtocolVersion, version,
 };
 
 /// What a device proves itself with, and whom it believes.
@@ -56,7 +56,7 @@ pub enum CredentialsError {
     #[error("the device's certificate and key cannot be used: {0}")]
     Identity(Error),
     /// The cryptography does not support the allowed versions.
-    #[error("TLS 1.3 and 1.2 are not available: {0}")]
+    #[error("the version of TLS is not available: {0}")]
     Versions(Error),
 }
 
@@ -83,31 +83,51 @@ impl TimeProvider for DeviceClock {
     }
 }
 
-/// The cryptography of a device: TLS 1.3 with AES-128-GCM first, then the other AEADs; TLS 1.2 with ECDHE and AEAD
-/// only; P-256 before X25519.
-pub fn provider() -> CryptoProvider {
+/// The signatures that a device verifies, and asks a service for: the rule of paths takes no others.
+const SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::ring::ECDSA_P256_SHA256],
+    mapping: &[(SignatureScheme::ECDSA_NISTP256_SHA256, &[webpki::ring::ECDSA_P256_SHA256])],
+};
+
+/// What a device speaks with its service. Never both: whoever offers TLS 1.2 too can be led back to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// TLS 1.3 alone.
+    #[default]
+    Tls13,
+    /// TLS 1.2 alone, for a service that has nothing newer; the firmware has a build of its own for it.
+    Tls12,
+}
+
+impl Version {
+    /// As rustls has it.
+    pub fn supported(self) -> &'static SupportedProtocolVersion {
+        match self {
+            Self::Tls13 => &version::TLS13,
+            Self::Tls12 => &version::TLS12,
+        }
+    }
+}
+
+/// The cryptography of a device, the same as the firmware's, so that a service that one of them reaches is reached by both:
+/// AES-128-GCM with SHA-256, keys agreed on over P-256, ECDSA on P-256.
+pub fn provider(version: Version) -> CryptoProvider {
     use ring::{cipher_suite as suite, kx_group};
     CryptoProvider {
-        cipher_suites: vec![
-            suite::TLS13_AES_128_GCM_SHA256,
-            suite::TLS13_CHACHA20_POLY1305_SHA256,
-            suite::TLS13_AES_256_GCM_SHA384,
-            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-            suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-            suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        ],
-        kx_groups: vec![kx_group::SECP256R1, kx_group::X25519],
+        cipher_suites: vec![match version {
+            Version::Tls13 => suite::TLS13_AES_128_GCM_SHA256,
+            Version::Tls12 => suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        }],
+        kx_groups: vec![kx_group::SECP256R1],
+        signature_verification_algorithms: SIGNATURES,
         ..ring::default_provider()
     }
 }
 
-/// The TLS of a device that shows a certificate. Sessions are not resumed: every connection checks the server's
+/// The TLS 1.3 of a device that shows a certificate. Sessions are not resumed: every connection checks the server's
 /// certificate against the clock of that moment.
 pub fn client_config(credentials: Credentials, clock: DeviceClock) -> Result<ClientConfig, CredentialsError> {
-    let config = verifying(credentials.roots, clock)?
+    let config = verifying(credentials.roots, Version::default(), clock)?
         .with_client_auth_cert(credentials.chain, credentials.key)
         .map_err(CredentialsError::Identity)?;
     Ok(without_resumption(config))
@@ -118,29 +138,32 @@ pub fn lent_client_config(
     key: &PrivateKeyDer<'_>,
     chain: Vec<CertificateDer<'static>>,
     roots: Vec<CertificateDer<'static>>,
+    version: Version,
     clock: DeviceClock,
 ) -> Result<ClientConfig, CredentialsError> {
     let key = ring::sign::any_ecdsa_type(key).map_err(CredentialsError::Identity)?;
     let certified = CertifiedKey::new(chain, key);
     certified.keys_match().map_err(CredentialsError::Identity)?;
     let resolver = Arc::new(SingleCertAndKey::from(certified));
-    Ok(without_resumption(verifying(roots, clock)?.with_client_cert_resolver(resolver)))
+    Ok(without_resumption(verifying(roots, version, clock)?.with_client_cert_resolver(resolver)))
 }
 
 /// The TLS of a device that shows no certificate, because it logs in with a token. The server is verified by the same
 /// rules, and before the token is sent.
 pub fn token_client_config(
     roots: Vec<CertificateDer<'static>>,
+    version: Version,
     clock: DeviceClock,
 ) -> Result<ClientConfig, CredentialsError> {
-    Ok(without_resumption(verifying(roots, clock)?.with_no_client_auth()))
+    Ok(without_resumption(verifying(roots, version, clock)?.with_no_client_auth()))
 }
 
 fn verifying(
     roots: Vec<CertificateDer<'static>>,
+    version: Version,
     clock: DeviceClock,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, CredentialsError> {
-    let provider = Arc::new(provider());
+    let provider = Arc::new(provider(version));
     if roots.is_empty() {
         return Err(CredentialsError::NoRoots);
     }
@@ -151,7 +174,7 @@ fn verifying(
     let (anchors, roots) = anchored.collect::<Result<_, CredentialsError>>()?;
     let verifier = PathVerifier { anchors, roots, algorithms: provider.signature_verification_algorithms };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(clock))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .with_protocol_versions(&[version.supported()])
         .map_err(CredentialsError::Versions)?;
     Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
 }
@@ -190,6 +213,7 @@ impl PathVerifier {
     ) -> Result<(), Error> {
         let sent: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
         path::check_length(sent.iter().map(|der| der.len())).map_err(other)?;
+        path::check_sent(&sent).map_err(other)?;
         let fault = Cell::new(None);
         let parsed = webpki::EndEntityCert::try_from(leaf);
         let found = parsed.as_ref().map_err(Clone::clone).and_then(|parsed| {
@@ -310,18 +334,20 @@ mod tests {
     use tokio_rustls::rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};
 
     #[test]
-    fn only_forward_secret_aead_suites_are_offered_and_aes_128_gcm_comes_first() {
-        let provider = provider();
-        let suites: Vec<CipherSuite> =
-            provider.cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
-        assert_eq!(suites.first(), Some(&CipherSuite::TLS13_AES_128_GCM_SHA256));
-        for suite in suites {
-            let name = format!("{suite:?}");
-            assert!(name.starts_with("TLS13_") || name.starts_with("TLS_ECDHE_"), "{name}");
-            assert!(name.contains("_GCM_") || name.contains("_POLY1305_"), "{name}");
+    fn one_version_is_offered_with_the_suite_the_group_and_the_signature_of_the_firmware() {
+        for (version, suite) in [
+            (Version::Tls13, CipherSuite::TLS13_AES_128_GCM_SHA256),
+            (Version::Tls12, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        ] {
+            let provider = provider(version);
+            let suites: Vec<CipherSuite> =
+                provider.cipher_suites.iter().map(SupportedCipherSuite::suite).collect();
+            assert_eq!(suites, [suite]);
+            let groups: Vec<NamedGroup> = provider.kx_groups.iter().map(|group| group.name()).collect();
+            assert_eq!(groups, [NamedGroup::secp256r1]);
+            let signatures = provider.signature_verification_algorithms.supported_schemes();
+            assert_eq!(signatures, [SignatureScheme::ECDSA_NISTP256_SHA256]);
         }
-        let groups: Vec<NamedGroup> = provider.kx_groups.iter().map(|group| group.name()).collect();
-        assert_eq!(groups, [NamedGroup::secp256r1, NamedGroup::X25519]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ async fn a_message_arrives_whole_and_one_that_is_too_long_is_dropped_and_acknowl
         let payload = vec![b'x'; len];
         script.publish("t", 7, &payload).await;
         let mut event = next(&mut link).await;
-        while event == Some(LinkEvent::Alive) {
+        while event == Some(LinkEvent::Receiving) {
             event = next(&mut link).await;
         }
         let dropped = LinkEvent::Dropped { why: Why::TooLong, topic: b"t".to_vec(), bytes: len as u32 };

@@ -10,7 +10,7 @@ use rcgen::{
     CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use simulator::time_server::{Behaviour, TimeServer};
-use simulator::tls::Credentials;
+use simulator::tls::{Credentials, Version};
 use support::openssl::Openssl;
 use support::server::Server;
 use support::{
@@ -22,11 +22,23 @@ const DAY_MS: i64 = 86_400_000;
 
 /// How the first attempt of a device with `credentials` at `host` ends, when its time server is `offset_ms` ahead.
 async fn attempt(credentials: Credentials, host: &str, tcp: u16, offset_ms: i64) -> Result<(), Failure> {
+    attempt_with(Version::default(), credentials, host, tcp, offset_ms).await
+}
+
+/// The same with this version of TLS.
+async fn attempt_with(
+    version: Version,
+    credentials: Credentials,
+    host: &str,
+    tcp: u16,
+    offset_ms: i64,
+) -> Result<(), Failure> {
     let behaviour = Behaviour { offset_ms, ..Behaviour::default() };
     let time = TimeServer::start(loopback(), behaviour).await.unwrap();
     let configuration = configuration("dev-1", host, tcp, &[time.address()]);
     let mut machine = provisioned(&credentials, &configuration);
     let (mut port, reports) = port();
+    port.tls = version;
     // Old firmware, so that the past is a time that the device may believe.
     port.info.build = EpochMillis::from_seconds(1_600_000_000);
     run_until(port, reports, &mut machine, verdict).await.0
@@ -210,22 +222,23 @@ async fn a_server_that_trusts_another_client_authority_lets_the_device_know() {
 #[tokio::test]
 async fn openssl_rejects_a_foreign_device_and_the_device_says_so() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
-    for (version, clients, expected) in [
-        ("-tls1_3", &ours, Ok(())),
-        ("-tls1_3", &theirs, Err(Failure::TlsClientRejected)),
-        ("-tls1_2", &ours, Ok(())),
-        ("-tls1_2", &theirs, Err(Failure::TlsClientRejected)),
+    for (version, option, clients, expected) in [
+        (Version::Tls13, "-tls1_3", &ours, Ok(())),
+        (Version::Tls13, "-tls1_3", &theirs, Err(Failure::TlsClientRejected)),
+        (Version::Tls12, "-tls1_2", &ours, Ok(())),
+        (Version::Tls12, "-tls1_2", &theirs, Err(Failure::TlsClientRejected)),
     ] {
-        let options = [version, "-Verify", "1", "-verify_return_error"];
+        let options = [option, "-Verify", "1", "-verify_return_error"];
         let server = Openssl::start(&ours.server(&["localhost"]), &options, Some(&clients.issuer.pem()));
-        let verdict = attempt(ours.credentials("dev-1"), "localhost", server.port, 0).await;
-        assert_eq!(verdict, expected, "{version}");
+        let verdict = attempt_with(version, ours.credentials("dev-1"), "localhost", server.port, 0).await;
+        assert_eq!(verdict, expected, "{option}");
     }
 }
 
-/// Shows `leaf` with these options of `openssl s_server`; `client` are those with which `s_client` gets in, which
-/// proves that the server works.
+/// Shows `leaf` with these options of `openssl s_server` to a device with this version; `client` are those with which `s_client`
+/// gets in, which proves that the server works.
 async fn openssl(
+    version: Version,
     authority: &Authority,
     leaf: &Leaf,
     options: &[&str],
@@ -235,21 +248,48 @@ async fn openssl(
     server.lets_in(client);
     drop(server);
     let server = Openssl::start(leaf, options, None);
-    attempt(authority.credentials("dev-1"), "localhost", server.port, 0).await
+    attempt_with(version, authority.credentials("dev-1"), "localhost", server.port, 0).await
 }
 
 #[tokio::test]
-async fn tls_1_3_and_tls_1_2_with_forward_secrecy_and_aead_are_accepted() {
+async fn one_version_of_tls_is_spoken_and_a_service_with_the_other_alone_is_refused() {
     let authority = Authority::new("ours");
     let leaf = authority.server(&["localhost"]);
-    for options in [
-        &["-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"][..],
-        &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"],
-        &["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"],
-        &["-tls1_3", "-groups", "P-256"],
-        &["-tls1_3", "-groups", "X25519"],
+    let refused = Err(Failure::TlsVersionOrCipher);
+    for (options, of_tls_1_3, of_tls_1_2) in [
+        (&["-tls1_3"][..], Ok(()), refused),
+        (&["-tls1_2"], refused, Ok(())),
+        (&[], Ok(()), Ok(())),
+        (&["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"], refused, Ok(())),
     ] {
-        assert_eq!(openssl(&authority, &leaf, options, &[]).await, Ok(()), "{options:?}");
+        for (version, verdict) in [(Version::Tls13, of_tls_1_3), (Version::Tls12, of_tls_1_2)] {
+            assert_eq!(openssl(version, &authority, &leaf, options, &[]).await, verdict, "{options:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_suite_and_the_group_of_the_firmware_are_spoken_and_no_others() {
+    let authority = Authority::new("ours");
+    let leaf = authority.server(&["localhost"]);
+    let refused = Err(Failure::TlsVersionOrCipher);
+    for (version, options, verdict) in [
+        (Version::Tls13, &["-ciphersuites", "TLS_AES_128_GCM_SHA256", "-groups", "P-256"][..], Ok(())),
+        (Version::Tls13, &["-groups", "X25519:P-256"], Ok(())),
+        (Version::Tls13, &["-groups", "X25519"], refused),
+        (Version::Tls13, &["-groups", "P-384"], refused),
+        (Version::Tls13, &["-ciphersuites", "TLS_AES_256_GCM_SHA384"], refused),
+        (Version::Tls13, &["-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"], refused),
+        (Version::Tls12, &["-tls1_2", "-groups", "P-256"], Ok(())),
+        (Version::Tls12, &["-tls1_2", "-groups", "X25519"], refused),
+        (Version::Tls12, &["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"], refused),
+        (Version::Tls12, &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"], refused),
+    ] {
+        let options: Vec<&str> = if version == Version::Tls13 { vec!["-tls1_3"] } else { vec![] }
+            .into_iter()
+            .chain(options.iter().copied())
+            .collect();
+        assert_eq!(openssl(version, &authority, &leaf, &options, &[]).await, verdict, "{options:?}");
     }
 }
 
@@ -258,8 +298,10 @@ async fn a_tls_1_1_peer_is_refused() {
     let authority = Authority::new("ours");
     let leaf = authority.server(&["localhost"]);
     let legacy = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
-    let verdict = openssl(&authority, &leaf, &legacy, &legacy).await;
-    assert_eq!(verdict, Err(Failure::TlsVersionOrCipher));
+    for version in [Version::Tls13, Version::Tls12] {
+        let verdict = openssl(version, &authority, &leaf, &legacy, &legacy).await;
+        assert_eq!(verdict, Err(Failure::TlsVersionOrCipher));
+    }
 }
 
 #[tokio::test]
@@ -267,11 +309,12 @@ async fn a_cbc_peer_is_refused() {
     let authority = Authority::new("ours");
     let leaf = authority.server(&["localhost"]);
     let cbc = ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA"];
-    assert_eq!(openssl(&authority, &leaf, &cbc, &[]).await, Err(Failure::TlsVersionOrCipher));
+    let verdict = openssl(Version::Tls12, &authority, &leaf, &cbc, &[]).await;
+    assert_eq!(verdict, Err(Failure::TlsVersionOrCipher));
 }
 
 #[tokio::test]
-async fn a_static_rsa_peer_is_refused_and_the_same_one_with_ecdhe_is_not() {
+async fn a_peer_with_an_rsa_key_is_refused_whether_its_keys_are_agreed_on_or_not() {
     let authority = Authority::new("ours");
     let key = support::openssl::rsa_key();
     let mut params = server_params(&["localhost"]);
@@ -283,17 +326,13 @@ async fn a_static_rsa_peer_is_refused_and_the_same_one_with_ecdhe_is_not() {
         key_pem: key.serialize_pem(),
     };
     let static_rsa = ["-tls1_2", "-cipher", "AES128-GCM-SHA256:AES256-GCM-SHA384"];
-    assert_eq!(openssl(&authority, &leaf, &static_rsa, &[]).await, Err(Failure::TlsVersionOrCipher));
     let ecdhe = ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"];
-    assert_eq!(openssl(&authority, &leaf, &ecdhe, &[]).await, Ok(()));
-}
-
-#[tokio::test]
-async fn a_peer_with_other_groups_only_is_refused() {
-    let authority = Authority::new("ours");
-    let leaf = authority.server(&["localhost"]);
-    let p384 = ["-tls1_3", "-groups", "P-384"];
-    assert_eq!(openssl(&authority, &leaf, &p384, &[]).await, Err(Failure::TlsVersionOrCipher));
+    for (version, options) in
+        [(Version::Tls12, &static_rsa[..]), (Version::Tls12, &ecdhe), (Version::Tls13, &["-tls1_3"])]
+    {
+        let verdict = openssl(version, &authority, &leaf, options, &[]).await;
+        assert_eq!(verdict, Err(Failure::TlsVersionOrCipher), "{options:?}");
+    }
 }
 
 #[tokio::test]

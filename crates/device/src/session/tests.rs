@@ -85,6 +85,49 @@ fn silence_in_each_phase_is_named_and_ends_the_attempt() {
 }
 
 #[test]
+fn a_message_in_pieces_extends_the_patience_for_an_answer_and_an_answered_ping_does_not() {
+    let mut session = running(Uptime(0));
+    let sent = Uptime(1_000);
+    let due = |session: &Session| session.answer_due(sent).0;
+    session.heard(Uptime(5_999));
+    assert_eq!(due(&session), 6_000);
+    session.receiving(Uptime(5_999));
+    assert_eq!(due(&session), 10_999);
+    session.receiving(Uptime(10_998));
+    assert_eq!(due(&session), 15_998);
+    // The next packet stands behind its end: from there on once more, and only once.
+    session.heard(Uptime(15_000));
+    assert_eq!(due(&session), 20_000);
+    session.heard(Uptime(19_000));
+    assert_eq!(due(&session), 20_000);
+    assert_eq!(session.answer_due(Uptime(19_000)), Uptime(24_000), "what is sent behind it has its own time");
+    // The next connection begins with nothing on its way.
+    session.receiving(Uptime(19_000));
+    session.lost(Uptime(20_000), Failure::AckTimeout, 0);
+    let at = next_attempt(&mut session);
+    assert!(session.connected(at));
+    assert_eq!(session.answer_due(at), at.after(5_000));
+    session.heard(at.after(4_000));
+    assert_eq!(session.answer_due(at), at.after(5_000));
+}
+
+#[test]
+fn a_service_that_only_drips_is_waited_for_half_an_hour_and_no_longer() {
+    let mut waiting = connecting(Uptime(0));
+    waiting.connected(Uptime(0));
+    for (mut session, failure) in [(waiting, Some(Failure::SubscribeTimeout)), (running(Uptime(0)), None)] {
+        let mut now = Uptime(0);
+        while now < session.answer_due(Uptime(0)) {
+            assert_eq!(session.overdue(now), None);
+            session.receiving(now);
+            now = now.after(4_999);
+        }
+        assert_eq!(session.answer_due(Uptime(0)), Uptime(RECEIVING_MAX_MS));
+        assert_eq!(session.overdue(Uptime(RECEIVING_MAX_MS)), failure);
+    }
+}
+
+#[test]
 fn a_refused_subscription_ends_the_connection() {
     let mut session = connecting(Uptime(0));
     session.connected(Uptime(0));

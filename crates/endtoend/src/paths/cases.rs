@@ -1,5 +1,7 @@
 //! The list.
 
+mod algorithms;
+
 use super::forge::{
     BASIC_CONSTRAINTS, KEY_USAGE, NAME_CONSTRAINTS, Node, UNKNOWN, authority, extension, key, server,
 };
@@ -27,6 +29,7 @@ pub fn all(host: &str) -> Vec<Case> {
     list.strangers();
     list.leaves();
     list.issuers();
+    list.algorithms();
     list.forms();
     list.lengths();
     list.roots();

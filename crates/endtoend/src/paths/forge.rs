@@ -1,10 +1,14 @@
 //! Certificates as an authority would not make them: parameters first, and bytes changed and signed again where that is not
 //! enough.
 
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::pkcs8::DecodePrivateKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SigningKey, date_time_ymd,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SignatureAlgorithm, SigningKey, date_time_ymd,
 };
+use sha2::{Digest, Sha384};
+use std::process::Command;
 
 /// The arcs of id-ce and of the extensions that are written by hand here.
 pub(super) const KEY_USAGE: [u64; 4] = [2, 5, 29, 15];
@@ -13,8 +17,9 @@ pub(super) const NAME_CONSTRAINTS: [u64; 4] = [2, 5, 29, 30];
 /// One that nobody knows.
 pub(super) const UNKNOWN: [u64; 8] = [1, 3, 6, 1, 4, 1, 99_999, 1];
 
-/// ecdsa-with-SHA256.
-const ALGORITHM: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+/// ecdsa-with-SHA256 and ecdsa-with-SHA384.
+const ES256: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+const ES384: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
 
 /// A certificate with its key.
 pub(super) struct Node {
@@ -81,22 +86,55 @@ impl Node {
     }
 
     /// Replaces the first `old` in what is signed by `new`, of the same length, and has `issuer` sign that.
-    pub(super) fn forged(mut self, issuer: &KeyPair, old: &[u8], new: &[u8]) -> Self {
+    pub(super) fn forged(self, issuer: &KeyPair, old: &[u8], new: &[u8]) -> Self {
+        self.altered(old, new, &ES256, |tbs| issuer.sign(tbs).expect("a signature"))
+    }
+
+    /// Has `issuer`, whose key is on P-256, sign it with ecdsa-with-SHA384.
+    pub(super) fn signed_with_sha384(self, issuer: &KeyPair) -> Self {
+        let key = p256::ecdsa::SigningKey::from_pkcs8_der(&issuer.serialize_der()).expect("a key on P-256");
+        self.altered(&ES256, &ES384, &ES384, |tbs| {
+            let signature: p256::ecdsa::DerSignature =
+                key.sign_prehash(&Sha384::digest(tbs)).expect("a signature");
+            signature.as_bytes().to_vec()
+        })
+    }
+
+    fn altered(
+        mut self,
+        old: &[u8],
+        new: &[u8],
+        algorithm: &[u8],
+        sign: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Self {
         assert_eq!(old.len(), new.len(), "lengths stay as they are");
         let (_, inside) = split(&self.der);
         let (tbs_len, _) = split(inside);
         let mut tbs = inside[..tbs_len].to_vec();
         let at = tbs.windows(old.len()).position(|bytes| bytes == old).expect("what is to be replaced");
         tbs[at..at + old.len()].copy_from_slice(new);
-        let signature = issuer.sign(&tbs).expect("a signature");
-        let bits = tlv(3, &[&[0], &signature[..]].concat());
-        self.der = tlv(0x30, &[&tbs[..], &ALGORITHM, &bits].concat());
+        let bits = tlv(3, &[&[0], &sign(&tbs)[..]].concat());
+        self.der = tlv(0x30, &[&tbs[..], algorithm, &bits].concat());
         self
     }
 }
 
 pub(super) fn key() -> KeyPair {
     KeyPair::generate().expect("a key")
+}
+
+pub(super) fn key_of(kind: &'static SignatureAlgorithm) -> KeyPair {
+    KeyPair::generate_for(kind).expect("a key")
+}
+
+/// An RSA key, which ring cannot make. Needs the Debian package `openssl`.
+pub(super) fn rsa_key() -> KeyPair {
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+        .output()
+        .expect("openssl does not run; the list needs it: apt-get install openssl");
+    assert!(made.status.success(), "openssl genpkey: {}", String::from_utf8_lossy(&made.stderr));
+    KeyPair::from_pem(&String::from_utf8_lossy(&made.stdout)).expect("a key of openssl")
 }
 
 /// How long the value at the beginning is, and what is in it.

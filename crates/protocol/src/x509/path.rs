@@ -2,11 +2,12 @@
 //! what a device takes of a path and the name of every fault; signatures, host names and the dates of what the service sends
 //! are the port's TLS library's to check, beside it. R-TLS-SERVER, R-ROOTS.
 //!
-//! Stricter than the RFC, so that two libraries cannot disagree: names are equal only byte for byte, name constraints are
-//! refused wherever they stand, a root is judged like every other authority and by its dates, and a path has a limit.
+//! Stricter than the RFC, so that two libraries cannot disagree: names are equal only byte for byte, one kind of key and one
+//! signature algorithm are taken, name constraints are refused wherever they stand, a root is judged like every other authority
+//! and by its dates, a path has a limit, and what no library could read is refused though it stands beside the path.
 
 use super::certificate::{VERSION_3, read_time};
-use super::der::{inside, whole};
+use super::der::{ECDSA_WITH_SHA256, inside, read_key, whole};
 use super::extensions::{DIGITAL_SIGNATURE, Extensions, KEY_CERT_SIGN};
 use super::{Certificate, X509Error};
 use crate::document::ROOTS_MAX;
@@ -39,6 +40,7 @@ named! {
         Malformed = "malformed", "it is not the DER that RFC 5280 wants, or has an extension twice";
         Version = "version", "its version is another than 3";
         CriticalExtension = "critical_extension", "it has a critical extension that devices do not know";
+        Algorithm = "algorithm", "its key is no uncompressed point on P-256, or it is signed with another algorithm than ecdsa-with-SHA256";
         NameConstraints = "name_constraints", "it has name constraints, which not all devices can apply: they take none, critical or not";
         IssuerName = "issuer_name", "its issuer's name is not, byte for byte, that of the certificate above it";
         IssuerNotCa = "issuer_not_ca", "it issues certificates and is no authority: its basic constraints do not say CA";
@@ -60,6 +62,7 @@ impl From<PathFault> for Failure {
             PathFault::Malformed => Self::TlsMalformed,
             PathFault::Version => Self::TlsCertificateVersion,
             PathFault::CriticalExtension => Self::TlsCriticalExtension,
+            PathFault::Algorithm => Self::TlsAlgorithm,
             PathFault::NameConstraints => Self::TlsNameConstraints,
             PathFault::IssuerName => Self::TlsUnknownIssuer,
             PathFault::IssuerNotCa => Self::TlsIssuerNotCa,
@@ -74,15 +77,17 @@ impl From<PathFault> for Failure {
     }
 }
 
-/// One certificate of a path, whatever its key and whoever signed it.
+/// One certificate of a path, whoever signed it.
 #[derive(Clone, Copy)]
 struct Member<'b> {
     issuer: &'b [u8],
     subject: &'b [u8],
     not_before: EpochMillis,
     not_after: EpochMillis,
-    /// What is wrong with its form, found after the names were read.
-    extensions: Result<Extensions, PathFault>,
+    /// What is signed says that it is signed with ecdsa-with-SHA256.
+    es256: bool,
+    /// What it says, or what is wrong with it, found after the names were read.
+    form: Result<Extensions, PathFault>,
 }
 
 impl<'b> Member<'b> {
@@ -90,10 +95,12 @@ impl<'b> Member<'b> {
         let read = whole(der, |reader| {
             inside(reader, Tag::Sequence, |certificate| {
                 let member = inside(certificate, Tag::Sequence, Self::read)?;
-                // Algorithm and signature: the TLS library's.
+                let same = certificate.tlv_bytes()? == ECDSA_WITH_SHA256;
+                // The signature itself: the TLS library's.
                 certificate.tlv_bytes()?;
-                certificate.tlv_bytes()?;
-                Ok(member)
+                let form =
+                    member.form.and_then(|form| if same { Ok(form) } else { Err(PathFault::Algorithm) });
+                Ok(Self { form, ..member })
             })
         });
         read.map_err(|_| PathFault::Malformed)
@@ -106,12 +113,12 @@ impl<'b> Member<'b> {
         if first.first() == VERSION_3.first() {
             fields.tlv_bytes()?;
         }
-        fields.tlv_bytes()?;
+        let es256 = fields.tlv_bytes()? == ECDSA_WITH_SHA256;
         let issuer = fields.tlv_bytes()?;
         let (not_before, not_after) =
             inside(fields, Tag::Sequence, |validity| Ok((read_time(validity)?, read_time(validity)?)))?;
         let subject = fields.tlv_bytes()?;
-        fields.tlv_bytes()?;
+        let key = whole(fields.tlv_bytes()?, read_key);
         let mut extensions = Ok(Extensions::default());
         while !fields.is_finished() {
             // Apart, so that the names are known whatever stands in there.
@@ -124,12 +131,17 @@ impl<'b> Member<'b> {
         if not_after < not_before {
             return Err(X509Error::Dates);
         }
-        Ok(Self { issuer, subject, not_before, not_after, extensions })
+        let form = extensions.and_then(|extensions| match key {
+            Ok(_) if es256 => Ok(extensions),
+            Ok(_) | Err(X509Error::KeyType | X509Error::Key) => Err(PathFault::Algorithm),
+            Err(_) => Err(PathFault::Malformed),
+        });
+        Ok(Self { issuer, subject, not_before, not_after, es256, form })
     }
 
-    /// Its extensions, where nothing about them is wrong whatever its place in the path.
+    /// Its extensions, where nothing is wrong with it whatever its place in the path.
     fn extensions(&self) -> Result<Extensions, PathFault> {
-        let extensions = self.extensions?;
+        let extensions = self.form?;
         if extensions.name_constraints {
             return Err(PathFault::NameConstraints);
         }
@@ -207,15 +219,31 @@ pub fn check_length(certificates: impl IntoIterator<Item = usize>) -> Result<(),
     if entries > CHAIN_MESSAGE_BYTES_MAX { Err(PathFault::ChainTooLong) } else { Ok(()) }
 }
 
+/// Judges each certificate that the service `sent` by itself, its own first, whether a path leads through it or not: some
+/// libraries give up at the first that they cannot read. One behind the first that is signed with another algorithm is passed over,
+/// as they do: services show such for others than devices.
+pub fn check_sent(sent: &[&[u8]]) -> Result<(), PathFault> {
+    for (place, der) in sent.iter().enumerate() {
+        let member = Member::decode(der)?;
+        if place == 0 || member.es256 {
+            member.extensions()?;
+        }
+    }
+    Ok(())
+}
+
 /// Why the port's TLS library did not get from what the service `sent`, its own certificate first, to one of `roots`: the
-/// first fault on the way that the names show; `None` where the rule has nothing against it, or the way ends before a root,
-/// so that the library's own verdict is the better one. Nothing here is verified: it is for a name only. Where the library has
+/// fault of [`check_sent`], or the first on the way that the names show; `None` where the rule has nothing against it, or the way
+/// ends before a root, so that the library's own verdict is the better one. Nothing here is verified: it is for a name only. Where the library has
 /// not found the signatures good (`proven`), the dates of a root are no reason: everybody can write a root's name into a
 /// certificate, and the device must not doubt its clock because of it.
 pub fn explain(sent: &[&[u8]], roots: &[&[u8]], time: EpochMillis, proven: bool) -> Option<PathFault> {
-    let fault = match walk(sent, roots, time) {
-        Ok(path) => judge(&path, time).err(),
-        Err(fault) => fault,
+    let fault = match check_sent(sent) {
+        Err(fault) => Some(fault),
+        Ok(()) => match walk(sent, roots, time) {
+            Ok(path) => judge(&path, time).err(),
+            Err(fault) => fault,
+        },
     };
     fault.filter(|fault| proven || !matches!(fault, PathFault::RootEnded | PathFault::RootNotYetValid))
 }
@@ -258,7 +286,7 @@ fn walk<'b>(
         let fits = |der: &&&[u8]| Member::decode(der).is_ok_and(|ca| ca.check_issuer(between).is_ok());
         match others.clone().find(fits).or_else(|| others.next()) {
             Some(issuer) => below = issuer,
-            None => return Err(sent.iter().find_map(|der| Member::decode(der).err())),
+            None => return Err(None),
         }
     }
 }

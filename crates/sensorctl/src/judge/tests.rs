@@ -19,6 +19,10 @@ fn dev_1() -> DeviceId {
 
 /// A certificate that signs itself and is a root but for this change.
 fn certificate(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+    self_signed(change, &KeyPair::generate().unwrap())
+}
+
+fn self_signed(change: impl FnOnce(&mut CertificateParams), key: &KeyPair) -> Vec<u8> {
     let today = OffsetDateTime::now_utc();
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Root");
@@ -26,7 +30,7 @@ fn certificate(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     change(&mut params);
-    params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    params.self_signed(key).unwrap().der().to_vec()
 }
 
 fn judged(ders: &[Vec<u8>]) -> Result<(), Objection> {
@@ -41,7 +45,9 @@ fn a_root_that_has_ended_or_may_not_sign_is_no_root_and_which_one_is_said() {
     // An authority whose use is not restricted is one.
     assert_eq!(judged(&[certificate(|params| params.key_usages.clear())]), Ok(()));
     let yesterday = OffsetDateTime::now_utc() - Duration::hours(1);
-    let cases: [(&str, Vec<u8>, PathFault); 5] = [
+    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let cases: [(&str, Vec<u8>, PathFault); 6] = [
+        ("a key on P-384", self_signed(|_| {}, &p384), PathFault::Algorithm),
         ("ended", certificate(|params| params.not_after = yesterday), PathFault::RootEnded),
         (
             "may not sign",

@@ -12,7 +12,7 @@
 //! - A revocation counts from the next login on: who is connected stays until the token expires.
 
 use super::registry::{Registry, RegistryError};
-use crate::tls;
+use crate::tls::{self, Version};
 use bytes::BytesMut;
 use protocol::id::DeviceIdError;
 use protocol::token::{self, SKEW_S, TokenRefusal, VerifiedToken};
@@ -29,7 +29,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{Error as RustlsError, ServerConfig, version};
+use tokio_rustls::rustls::{Error as RustlsError, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 /// Largest CONNECT in bytes: a token, an id twice, a will of a kilobyte.
@@ -151,13 +151,13 @@ pub(super) struct Door {
     pub secret: String,
 }
 
-/// The door's TLS: the device's own versions, suites and groups, no client certificates.
+/// The door's TLS: the device's own version, suite and group, no client certificates.
 pub(super) fn acceptor(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<TlsAcceptor, RustlsError> {
-    let config = ServerConfig::builder_with_provider(Arc::new(tls::provider()))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+    let config = ServerConfig::builder_with_provider(Arc::new(tls::provider(Version::default())))
+        .with_protocol_versions(&[Version::default().supported()])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     Ok(TlsAcceptor::from(Arc::new(config)))

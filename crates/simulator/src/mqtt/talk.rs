@@ -1,11 +1,12 @@
 //! The task of one connection: opens it, and then carries out what the device asks and judges what the service answers. Owns
 //! the socket, the packet identifiers and which topics are subscribed to. R-MQTT-ISOLATION.
 
-use super::incoming::{Incoming, Payload, read_all};
+use super::incoming::Incoming;
 use super::{LinkEvent, Login, Request, Target};
 use crate::failure;
 use bytes::BytesMut;
 use device::dropped::Why;
+use device::incoming::{Packet, Payload};
 use protocol::Failure;
 use protocol::topic::matches;
 use rumqttc::QoS;
@@ -24,9 +25,6 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroize;
-
-/// Packets that were read and not looked at yet.
-const INCOMING_MAX: usize = 16;
 
 /// How long a packet may take to be sent.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
@@ -76,7 +74,7 @@ impl<'t> Talk<'t> {
         let opened = timeout(target.timeout, open(target, tls, out)).await;
         let (stream, started) = opened.map_err(|_| Failure::ConnectTimeout)??;
         let (reader, writer) = tokio::io::split(stream);
-        let (found, mut packets) = mpsc::channel(INCOMING_MAX);
+        let mut incoming = Incoming::new(reader);
         let mut talk = Self {
             writer,
             out,
@@ -90,55 +88,38 @@ impl<'t> Talk<'t> {
             topics: HashSet::new(),
         };
         // Where this fails, what the service has said tells more: an alert, for example.
-        let sent = talk.connect(target).await;
-        let reading = read(reader, found);
-        tokio::pin!(reading);
+        let _told_below = talk.connect(target).await;
         let left = target.timeout.saturating_sub(begun.elapsed());
-        let mut ended = None;
-        let answer = tokio::select! {
-            biased;
-            answer = timeout(left, packets.recv()) => answer.map_err(|_| Failure::ConnectTimeout)?,
-            failure = &mut reading => {
-                ended = Some(failure);
-                packets.try_recv().ok()
+        let answered = timeout(left, async {
+            loop {
+                if let Some(packet) = incoming.next().await? {
+                    break accepted(&packet);
+                }
             }
-        };
-        match answer {
-            Some(Incoming::ConnAck { code: code @ 1.., .. }) => return Err(failure::of_connack(code)),
-            Some(Incoming::ConnAck { session: true, .. }) => return Err(Failure::MqttSession),
-            Some(Incoming::ConnAck { .. }) => {}
-            Some(Incoming::Disconnect) => return Err(Failure::MqttDisconnect),
-            Some(_) => return Err(Failure::MqttProtocol),
-            None => return Err(ended.or(sent.err()).unwrap_or(Failure::PeerClosed)),
-        }
+        });
+        answered.await.map_err(|_| Failure::ConnectTimeout)??;
         let handshake_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         talk.tell(LinkEvent::Connected { handshake_ms }).await;
-        let done = loop {
+        loop {
+            // In no order: neither a service that floods nor a device that has much to say keeps the other waiting.
             let done = tokio::select! {
-                biased;
-                Some(packet) = packets.recv() => talk.take(packet).await.map(|()| None),
-                // What was read before the end is looked at first.
-                failure = &mut reading, if ended.is_none() => {
-                    ended = Some(failure);
-                    Ok(None)
-                }
-                () = std::future::ready(()), if ended.is_some() => Err(Failure::LinkLost),
+                packet = incoming.next() => match packet {
+                    Ok(packet) => talk.take(packet).await.map(|()| None),
+                    Err(failure) => return Err(failure),
+                },
                 request = requests.recv() => talk.carry_out(request).await,
                 () = sleep_until(talk.last_sent + talk.keep_alive) => talk.ping().await.map(|()| None),
             };
             match done {
                 Ok(None) => {}
-                Ok(Some(Over)) => break Ok(()),
-                Err(failure) => break Err(failure),
+                Ok(Some(Over)) => return Ok(()),
+                // It could not be sent: the service may have said why it hung up.
+                Err(Failure::LinkLost) => {
+                    let last = timeout(LAST_WORDS, end(&mut incoming)).await;
+                    return Err(last.unwrap_or(Failure::LinkLost));
+                }
+                Err(failure) => return Err(failure),
             }
-        };
-        match (done, ended) {
-            (Err(Failure::LinkLost), Some(failure)) => Err(failure),
-            // It could not be sent: the service may have said why it hung up.
-            (Err(Failure::LinkLost), None) => {
-                Err(timeout(LAST_WORDS, &mut reading).await.unwrap_or(Failure::LinkLost))
-            }
-            (done, _) => done,
         }
     }
 
@@ -236,17 +217,28 @@ impl<'t> Talk<'t> {
         Ok(None)
     }
 
-    async fn take(&mut self, packet: Incoming) -> Result<(), Failure> {
+    /// Acts on a packet, or on a piece of one.
+    async fn take(&mut self, packet: Option<Packet<'_>>) -> Result<(), Failure> {
         match packet {
-            Incoming::PubAck(id) => match self.messages.remove(&id) {
+            // A piece of a long message is as good a sign of life as the answer to a ping; where many events wait already, one
+            // more says nothing.
+            None => {
+                self.pinged = false;
+                let _full = self.out.try_send(LinkEvent::Receiving);
+            }
+            Some(Packet::PingResp) => {
+                self.pinged = false;
+                self.tell(LinkEvent::Alive).await;
+            }
+            Some(Packet::PubAck(id)) => match self.messages.remove(&id) {
                 Some(token) => self.tell(LinkEvent::Acknowledged(token)).await,
                 None => self.stray().await,
             },
-            Incoming::UnsubAck(id) => match self.releasing.remove(&id) {
+            Some(Packet::UnsubAck(id)) => match self.releasing.remove(&id) {
                 Some(topic) => drop(topic.map(|topic| self.topics.remove(&topic))),
                 None => self.stray().await,
             },
-            Incoming::SubAck { id, codes } => {
+            Some(Packet::SubAck { id, codes }) => {
                 let asked = self.asked.remove(&id).ok_or(Failure::MqttProtocol)?;
                 // A code for each topic: what is granted, at most what was asked for, or 0x80 (section 3.9.3).
                 if codes.len() != asked.topics || codes.iter().any(|code| !matches!(code, 0 | 1 | 0x80)) {
@@ -257,18 +249,26 @@ impl<'t> Talk<'t> {
                     self.tell(LinkEvent::Subscribed { granted }).await;
                 }
             }
-            // A part of a long message is as good a sign of life as the answer to a ping.
-            Incoming::PingResp | Incoming::Alive => {
-                self.pinged = false;
-                self.tell(LinkEvent::Alive).await;
-            }
-            Incoming::Disconnect => return Err(Failure::MqttDisconnect),
-            Incoming::ConnAck { .. } => return Err(Failure::MqttProtocol),
-            Incoming::Publish { topic, id, payload } => {
+            Some(Packet::Disconnect) => return Err(Failure::MqttDisconnect),
+            Some(Packet::ConnAck { .. }) => return Err(Failure::MqttProtocol),
+            Some(Packet::Publish { topic, topic_len, id, payload }) => {
                 if let Some(id) = id {
                     self.send(|buffer| PubAck::new(id).write(buffer)).await?;
                 }
-                self.message(topic, payload).await;
+                // Of a topic that is longer than any subscribed to, there is only the beginning.
+                let whole = topic.len() == usize::from(topic_len);
+                let text = std::str::from_utf8(topic).ok().filter(|topic| whole && self.hears(topic));
+                let (why, bytes) = match (text, payload) {
+                    (Some(topic), Payload::Taken(payload)) => {
+                        let (topic, payload) = (topic.to_owned(), payload.to_vec());
+                        self.tell(LinkEvent::Message { topic, payload }).await;
+                        return Ok(());
+                    }
+                    (Some(_), Payload::TooLong(bytes)) => (Why::TooLong, bytes),
+                    (None, Payload::TooLong(bytes)) => (Why::NotSubscribed, bytes),
+                    (None, Payload::Taken(payload)) => (Why::NotSubscribed, payload.len() as u32),
+                };
+                self.tell(LinkEvent::Dropped { why, topic: topic.to_vec(), bytes }).await;
             }
         }
         Ok(())
@@ -281,32 +281,26 @@ impl<'t> Talk<'t> {
     async fn stray(&self) {
         self.tell(LinkEvent::Dropped { why: Why::Stray, topic: Vec::new(), bytes: 0 }).await;
     }
+}
 
-    async fn message(&self, topic: Vec<u8>, payload: Payload) {
-        let bytes = match &payload {
-            Payload::Taken(payload) => payload.len() as u32,
-            Payload::TooLong(bytes) => *bytes,
-        };
-        let event = match (String::from_utf8(topic), payload) {
-            (Ok(topic), Payload::Taken(payload)) if self.hears(&topic) => {
-                LinkEvent::Message { topic, payload }
-            }
-            (Ok(topic), Payload::TooLong(_)) if self.hears(&topic) => {
-                LinkEvent::Dropped { why: Why::TooLong, topic: topic.into_bytes(), bytes }
-            }
-            (Ok(topic), _) => {
-                LinkEvent::Dropped { why: Why::NotSubscribed, topic: topic.into_bytes(), bytes }
-            }
-            (Err(no_text), _) => {
-                LinkEvent::Dropped { why: Why::NotSubscribed, topic: no_text.into_bytes(), bytes }
-            }
-        };
-        self.tell(event).await;
+/// The first packet must be the CONNACK that accepts the device.
+fn accepted(packet: &Packet<'_>) -> Result<(), Failure> {
+    match packet {
+        Packet::ConnAck { code: code @ 1.., .. } => Err(failure::of_connack(*code)),
+        Packet::ConnAck { session: true, .. } => Err(Failure::MqttSession),
+        Packet::ConnAck { .. } => Ok(()),
+        Packet::Disconnect => Err(Failure::MqttDisconnect),
+        _ => Err(Failure::MqttProtocol),
     }
 }
 
-async fn read(reader: ReadHalf<Stream>, out: mpsc::Sender<Incoming>) -> Failure {
-    read_all(reader, &out).await
+/// With what the connection ends.
+async fn end(incoming: &mut Incoming<ReadHalf<Stream>>) -> Failure {
+    loop {
+        if let Err(failure) = incoming.next().await {
+            return failure;
+        }
+    }
 }
 
 /// TCP and TLS to one of the host's addresses; gives when that began. A name that is none costs no handshake time.

@@ -7,7 +7,7 @@ use crate::mqtt::{Link, LinkEvent, Login, Password, Target};
 use crate::sensor::Instrument;
 use crate::slots::Misbehaviour;
 use crate::time::{Exchange, Progress};
-use crate::tls::{self, CredentialsError, DeviceClock};
+use crate::tls::{self, CredentialsError, DeviceClock, Version};
 use device::dropped::Drops;
 use device::identity::{self, CHAIN_BYTES_MAX, Credentials, ROOTS_BYTES_MAX};
 use device::session::AddressTurn;
@@ -39,6 +39,7 @@ fn client_config<S: KeyValue>(
     machine: &mut Machine<S>,
     credentials: Credentials,
     by_token: bool,
+    version: Version,
     clock: &DeviceClock,
 ) -> Result<ClientConfig, UnusableError> {
     let owned =
@@ -47,14 +48,14 @@ fn client_config<S: KeyValue>(
     let roots = identity::roots(machine, credentials.roots, &mut buffer).map_err(UnusableError::Storage)?;
     let roots = owned(&roots.0);
     if by_token {
-        return Ok(tls::token_client_config(roots, clock.clone())?);
+        return Ok(tls::token_client_config(roots, version, clock.clone())?);
     }
     let mut buffer = [0; CHAIN_BYTES_MAX];
     let chain = identity::chain(machine, credentials.slot, &mut buffer).map_err(UnusableError::Storage)?;
     let chain = owned(&chain.0);
     let config = machine.vault.with_tls_key(credentials.slot, |key| {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
-        tls::lent_client_config(&key, chain, roots, clock.clone())
+        tls::lent_client_config(&key, chain, roots, version, clock.clone())
     });
     Ok(config.map_err(UnusableError::Vault)??)
 }
@@ -78,6 +79,7 @@ pub(super) struct Outside<'p> {
     pub(super) trying: Option<SocketAddr>,
     pub(super) turn: AddressTurn,
     pub(super) known: Vec<IpAddr>,
+    pub(super) tls: Version,
     pub(super) drops: Drops,
     pub(super) exchange: Option<Exchange>,
     pub(super) published: HashMap<u16, Instant>,
@@ -201,7 +203,7 @@ impl Outside<'_> {
         credentials: Credentials,
     ) -> Result<(), Failure> {
         self.published.clear();
-        let config = client_config(machine, credentials, target.login.is_some(), &self.clock);
+        let config = client_config(machine, credentials, target.login.is_some(), self.tls, &self.clock);
         let tls = config.map_err(|error| {
             (self.observer)(&Report::Unusable(error.to_string()));
             Failure::Credentials
@@ -237,6 +239,7 @@ impl Outside<'_> {
                 device.handle(now, Event::Acknowledged(token));
             }
             Some(LinkEvent::Alive) => device.handle(now, Event::Alive),
+            Some(LinkEvent::Receiving) => device.handle(now, Event::Receiving),
             Some(LinkEvent::Message { topic, payload }) => {
                 device.handle(now, Event::Message { topic: &topic, payload: &payload });
                 (self.observer)(&Report::Received { topic, bytes: payload.len() });

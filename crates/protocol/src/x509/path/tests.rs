@@ -1,5 +1,6 @@
 extern crate std;
 use super::*;
+use crate::x509::tests::{EC_ON_P256, ECDSA_WITH_SHA384};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -36,7 +37,10 @@ fn server() -> CertificateParams {
 }
 
 fn made(params: CertificateParams, issuer: Option<&Node>) -> Node {
-    let key = KeyPair::generate().unwrap();
+    with_key(params, KeyPair::generate().unwrap(), issuer)
+}
+
+fn with_key(params: CertificateParams, key: KeyPair, issuer: Option<&Node>) -> Node {
     let certificate = match issuer {
         None => params.self_signed(&key).unwrap(),
         Some(issuer) => params.signed_by(&key, &Issuer::from_params(&issuer.params, &issuer.key)).unwrap(),
@@ -111,15 +115,106 @@ fn where_the_way_ends_before_a_root_the_library_is_asked() {
     assert_eq!(explain(&sent, &roots, NOW, false), None);
     assert_eq!(explain(&sent, &[], NOW, false), None);
     assert_eq!(explain(&[], &roots, NOW, false), None);
-    // Order does not matter, what is not on the way does not either, and what cannot be read does where something is missing.
+    // Order does not matter, and what is not on the way does not either.
     assert_eq!(explain(&[sent[0], &strangers[1], sent[2], sent[1]], &roots, NOW, false), None);
-    assert_eq!(explain(&[sent[0], b"\x30\x00"], &roots, NOW, false), Some(PathFault::Malformed));
-    assert_eq!(explain(&[sent[0], b"\x30\x00", sent[2], sent[1]], &roots, NOW, false), None);
     // Two that name each other as issuers.
     let (one, two) = (made(authority("one"), None), made(authority("two"), None));
     let circle = [made(authority("one"), Some(&two)), made(authority("two"), Some(&one))];
     let leaf = made(server(), Some(&one));
     assert_eq!(explain(&[&leaf.der, &circle[0].der, &circle[1].der], &roots, NOW, false), None);
+}
+
+/// `der` with the first, or with every, `old` in it as `new`, of the same length: what is judged here is no signature.
+fn replaced(der: &[u8], old: &[u8], new: &[u8], times: usize) -> Vec<u8> {
+    let mut der = der.to_vec();
+    assert_eq!(old.len(), new.len());
+    for _ in 0..times {
+        let at = der.windows(old.len()).position(|bytes| bytes == old).unwrap();
+        der[at..at + old.len()].copy_from_slice(new);
+    }
+    der
+}
+
+#[test]
+fn another_key_or_signature_is_refused_wherever_it_stands_on_the_path() {
+    let good = path(1);
+    let refused = Err(PathFault::Algorithm);
+    let altered = |place: usize, old: &[u8], new: &[u8], times| {
+        let mut path = good.clone();
+        path[place] = replaced(&good[place], old, new, times);
+        let verdict = judge(&slices(&path), NOW);
+        if let (2, Err(fault)) = (place, verdict) {
+            assert_eq!(check_roots(&[&path[2]], NOW), Err(RootsError::Unfit { number: 1, fault }));
+        }
+        let (sent, roots) = path.split_at(2);
+        assert_eq!(explain(&slices(sent), &slices(roots), NOW, false), verdict.err());
+        verdict
+    };
+    // Another curve; another kind of key; a point whose form is another, and one that is not on the curve.
+    let (curve, kind) = (&EC_ON_P256[13..], &EC_ON_P256[4..11]);
+    let key = |place: usize| {
+        let at = good[place].windows(21).position(|bytes| bytes == EC_ON_P256).unwrap();
+        good[place][at + 21..at + 21 + 68].to_vec()
+    };
+    for place in 0..3 {
+        assert_eq!(altered(place, curve, &[&curve[..7], &[8]].concat(), 1), refused);
+        assert_eq!(altered(place, kind, &[&kind[..6], &[2]].concat(), 1), refused);
+        let point = key(place);
+        assert_eq!(&point[..4], b"\x03\x42\x00\x04");
+        for (at, byte) in [(3, 2), (67, point[67] ^ 1)] {
+            let mut other = point.clone();
+            other[at] = byte;
+            assert_eq!(altered(place, &point, &other, 1), refused);
+        }
+        // Two places say how it is signed.
+        assert_eq!(altered(place, &ECDSA_WITH_SHA256, &ECDSA_WITH_SHA384, 1), refused);
+        assert_eq!(altered(place, &ECDSA_WITH_SHA256, &ECDSA_WITH_SHA384, 2), refused);
+        assert_eq!(altered(place, &ECDSA_WITH_SHA256, &ECDSA_WITH_SHA256, 2), Ok(()));
+    }
+    for kind in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
+        let key = || KeyPair::generate_for(kind).unwrap();
+        let (root, between) = (made(authority("root"), None), |root| made(authority("between"), Some(root)));
+        let leaf = with_key(server(), key(), Some(&root));
+        assert_eq!(judge(&[&leaf.der, &root.der], NOW), refused);
+        let other = with_key(authority("between"), key(), Some(&root));
+        let leaf = made(server(), Some(&other));
+        assert_eq!(judge(&[&leaf.der, &other.der, &root.der], NOW), refused);
+        let other = with_key(authority("root"), key(), None);
+        let between = between(&other);
+        let leaf = made(server(), Some(&between));
+        assert_eq!(judge(&[&leaf.der, &between.der, &other.der], NOW), refused);
+        assert_eq!(explain(&[&leaf.der, &between.der], &[&other.der], NOW, false), refused.err());
+    }
+}
+
+#[test]
+fn what_stands_beside_the_path_has_to_be_readable_unless_another_algorithm_signed_it() {
+    let good = path(1);
+    let (sent, roots) = (slices(&good[..2]), slices(&good[2..]));
+    let shown_too = |der: &[u8]| {
+        let sent = [sent[0], der, sent[1]];
+        assert_eq!(explain(&sent, &roots, NOW, false), check_sent(&sent).err());
+        check_sent(&sent)
+    };
+    let p384 = || KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let stranger = with_key(authority("stranger"), p384(), None);
+    assert_eq!(shown_too(&stranger.der), Ok(()), "signed with another algorithm");
+    let cross = with_key(authority("root"), KeyPair::generate().unwrap(), Some(&stranger));
+    assert_eq!(shown_too(&cross.der), Ok(()), "the same, with a key of ours");
+    let root = made(authority("stranger"), None);
+    assert_eq!(shown_too(&root.der), Ok(()));
+    let other_key = with_key(authority("below"), p384(), Some(&root));
+    assert_eq!(shown_too(&other_key.der), Err(PathFault::Algorithm));
+    assert_eq!(shown_too(b"\x30\x00"), Err(PathFault::Malformed));
+    let mut odd = authority("odd");
+    let mut extension =
+        rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999], std::vec![5, 0]);
+    extension.set_criticality(true);
+    odd.custom_extensions.push(extension);
+    assert_eq!(shown_too(&made(odd, None).der), Err(PathFault::CriticalExtension));
+    // The service's own is on every path.
+    assert_eq!(check_sent(&[&cross.der]), Err(PathFault::Algorithm));
+    assert_eq!(check_sent(&[]), Ok(()));
 }
 
 #[test]
@@ -169,9 +264,9 @@ fn a_list_of_roots_is_one_to_three_that_could_vouch_now_or_later() {
     no_sign.key_usages = std::vec![KeyUsagePurpose::DigitalSignature];
     assert_eq!(unfit(no_sign), refused(PathFault::IssuerUsage));
     let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
-    let p384 = authority("p384").self_signed(&p384).unwrap();
+    let p384 = with_key(authority("p384"), p384, None).der;
+    assert_eq!(check_roots(&[&good, &p384], NOW), refused(PathFault::Algorithm));
     let form = |error| Err(RootsError::Form { number: 1, error });
-    assert_eq!(check_roots(&[p384.der()], NOW), form(X509Error::Algorithm));
     assert_eq!(
         check_roots(&[b"text"], NOW),
         Err(RootsError::Unfit { number: 1, fault: PathFault::Malformed })

@@ -1,183 +1,24 @@
 //! Logging in with a token at the embedded broker, over the device's own TLS and MQTT: who is let in, every wrong token
 //! by its name, and that nobody in the middle sees one. R-TLS-CLIENT, R-TLS-SERVER.
 
+mod bench;
+mod secrecy;
+#[path = "../support/mod.rs"]
 mod support;
 
-use p256::ecdsa::SigningKey;
-use p256::ecdsa::signature::hazmat::PrehashSigner;
+use bench::{AUDIENCE, Identity, Service, connect, event, login, now};
+use protocol::Failure;
 use protocol::key::{Digest, sha256};
-use protocol::token::{self, Claims, LIFE_S_MAX, SKEW_S, TOKEN_BYTES_MAX, TokenRefusal};
-use protocol::{DeviceId, EpochMillis, Failure, PublicKey, Signature};
-use rcgen::{ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
-use simulator::broker::Broker;
-use simulator::broker::tokens::{LoginRefusal, Tokens};
-use simulator::mqtt::{Link, LinkEvent, Login, Password, Target};
-use simulator::tls::{DeviceClock, token_client_config};
-use std::convert::Infallible;
-use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read, Write as _};
-use std::path::PathBuf;
+use protocol::token::{LIFE_S_MAX, SKEW_S, TokenRefusal};
+use secrecy::betrays;
+use simulator::broker::tokens::LoginRefusal;
+use simulator::mqtt::LinkEvent;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
-use support::recorder::Recorder;
-use support::{Authority, Leaf, PATIENCE, loopback, server_params};
-use tokio::time::timeout;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-
-const AUDIENCE: &str = "localhost";
-
-/// The identity key of a device.
-struct Identity(SigningKey);
-
-impl Identity {
-    fn new(seed: u8) -> Self {
-        Self(SigningKey::from_slice(&[seed; 32]).unwrap())
-    }
-
-    fn public(&self) -> PublicKey {
-        PublicKey::new(self.0.verifying_key().to_sec1_point(false).as_bytes()).unwrap()
-    }
-
-    fn sign(&self, digest: &Digest) -> Signature {
-        let signature: p256::ecdsa::Signature = self.0.sign_prehash(digest).unwrap();
-        Signature::normalised(&signature.to_bytes()).unwrap()
-    }
-
-    /// A token that begins so many seconds from now.
-    fn token(&self, id: &str, audience: &str, from_now_s: i64, life_s: u64) -> String {
-        let issued_s = now().seconds().saturating_add_signed(from_now_s);
-        let subject = DeviceId::new(id).unwrap();
-        let claims = Claims { issued_s, expires_s: issued_s + life_s, audience, subject: &subject };
-        let mut buffer = [0; TOKEN_BYTES_MAX];
-        let len =
-            token::encode(&claims, &mut buffer, |digest| Ok::<_, Infallible>(self.sign(digest))).unwrap();
-        String::from_utf8(buffer[..len].to_vec()).unwrap()
-    }
-
-    fn good(&self, id: &str) -> String {
-        self.token(id, AUDIENCE, 0, 600)
-    }
-}
-
-fn now() -> EpochMillis {
-    EpochMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
-}
-
-fn login(user: &str, token: &str) -> Login {
-    Login { user: user.to_owned(), password: Password::new(token) }
-}
-
-/// A broker with a registry.
-struct Service {
-    folder: tempfile::TempDir,
-    authority: Authority,
-    port: u16,
-    refusals: Arc<Mutex<Vec<String>>>,
-}
-
-impl Service {
-    /// `dev-1` is registered with the key 1, `dev-2` with the key 2.
-    fn start() -> Self {
-        let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
-        authority.write_folder(folder.path());
-        let refusals: Arc<Mutex<Vec<String>>> = Arc::default();
-        let told = refusals.clone();
-        let mut service = Self { folder, authority, port: 0, refusals };
-        service.register("dev-1", &Identity::new(1));
-        service.register("dev-2", &Identity::new(2));
-        let tokens = Tokens {
-            registry: service.registry(),
-            address: loopback(),
-            audience: AUDIENCE.to_owned(),
-            refused: Box::new(move |_, why| told.lock().unwrap().push(why.to_string())),
-        };
-        let broker = Broker::start_with_tokens(service.folder.path(), loopback(), tokens).unwrap();
-        service.port = broker.token_address().unwrap().port();
-        service
-    }
-
-    fn registry(&self) -> PathBuf {
-        self.folder.path().join("registry.jsonl")
-    }
-
-    fn append(&self, line: &str) {
-        let mut file = OpenOptions::new().create(true).append(true).open(self.registry()).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-
-    fn register(&self, id: &str, key: &Identity) {
-        let (identity, key_id) = (hex(key.public().as_bytes()), hex(&key.public().id().0));
-        self.append(&format!(
-            r#"{{"event":"registered","id":"{id}","identity":"{identity}","key_id":"{key_id}"}}"#
-        ));
-    }
-
-    fn revoke(&self, id: &str, key: &Identity) {
-        let key_id = hex(&key.public().id().0);
-        self.append(&format!(r#"{{"event":"revoked","id":"{id}","key_id":"{key_id}"}}"#));
-    }
-
-    /// How an attempt to log in ends; what is connected stays so.
-    async fn log_in(&self, client_id: &str, login: Option<Login>) -> Result<Link, Failure> {
-        connect(self.port, self.authority.root(), client_id, login).await
-    }
-
-    /// What the device and the broker's operator are told of a login that is refused.
-    async fn refused(&self, client_id: &str, login: Option<Login>) -> (Failure, String) {
-        let failure = self.log_in(client_id, login).await.map(drop).expect_err("the broker lets it in");
-        (failure, self.refusals.lock().unwrap().pop().unwrap_or_default())
-    }
-
-    /// The same for `dev-1` with this token.
-    async fn refused_token(&self, token: &str) -> (Failure, String) {
-        self.refused("dev-1", Some(login("dev-1", token))).await
-    }
-}
-
-async fn connect(
-    port: u16,
-    root: CertificateDer<'static>,
-    client_id: &str,
-    login: Option<Login>,
-) -> Result<Link, Failure> {
-    let clock = DeviceClock::default();
-    clock.set(now());
-    let tls = Arc::new(token_client_config(vec![root], clock).unwrap());
-    let target = Target {
-        host: "localhost".to_owned(),
-        port,
-        client_id: client_id.to_owned(),
-        login,
-        keep_alive_s: 60,
-        timeout: PATIENCE,
-        turn: device::session::AddressTurn::default(),
-        known: Vec::new(),
-    };
-    let mut link = Link::open(&target, tls);
-    assert!(matches!(event(&mut link).await, LinkEvent::Trying(_)));
-    match timeout(PATIENCE, link.next()).await.expect("an end in time") {
-        Some(LinkEvent::Connected { .. }) => Ok(link),
-        Some(LinkEvent::Failed(failure)) => Err(failure),
-        other => panic!("unexpected: {other:?}"),
-    }
-}
+use support::Authority;
 
 fn refusal(why: TokenRefusal) -> (Failure, String) {
     (Failure::MqttCredentials, why.to_string())
-}
-
-/// The next event of a connection.
-async fn event(link: &mut Link) -> LinkEvent {
-    timeout(PATIENCE, link.next()).await.expect("an event in time").expect("an event")
 }
 
 #[tokio::test]
@@ -331,60 +172,6 @@ async fn a_connection_ends_when_its_token_does() {
     assert_eq!(event(&mut link).await, LinkEvent::Failed(Failure::PeerClosed));
     let (_, told) = service.refused_token(&token).await;
     assert_eq!(told, TokenRefusal::Expired.to_string());
-}
-
-/// Everything that is 16 characters of the token, or more.
-fn betrays(heard: &[u8], token: &str) -> bool {
-    let parts: std::collections::HashSet<&[u8]> = token.as_bytes().windows(16).collect();
-    heard.windows(16).any(|window| parts.contains(window))
-}
-
-/// What a server that shows `leaf` hears of a device that believes `authority`, and how the attempt ends.
-async fn overheard(authority: &Authority, leaf: Option<&Leaf>) -> (Result<(), Failure>, bool) {
-    let recorder = Recorder::start(leaf).await;
-    let token = Identity::new(1).good("dev-1");
-    let login = Some(login("dev-1", &token));
-    let verdict = connect(recorder.address.port(), authority.root(), "dev-1", login).await.map(drop);
-    let heard = recorder.heard().await;
-    assert!(!heard.is_empty(), "the recorder heard at least a ClientHello");
-    (verdict, betrays(&heard, &token))
-}
-
-#[tokio::test]
-async fn the_right_server_gets_the_token_so_that_the_recorder_would_hear_it() {
-    let ours = Authority::new("ours");
-    assert_eq!(overheard(&ours, Some(&ours.server(&["localhost"]))).await, (Ok(()), true));
-}
-
-#[tokio::test]
-async fn a_man_in_the_middle_never_sees_a_token_whatever_certificate_he_shows() {
-    let (ours, theirs, namesake) = (Authority::new("ours"), Authority::new("theirs"), Authority::new("ours"));
-    let dated = |from: i32, to: i32| {
-        let mut params = server_params(&["localhost"]);
-        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
-        ours.issue(&params)
-    };
-    let self_signed = {
-        let key = KeyPair::generate().unwrap();
-        let certificate = server_params(&["localhost"]).self_signed(&key).unwrap();
-        let (chain_pem, key_pem) = (certificate.pem(), key.serialize_pem());
-        Leaf { chain: vec![certificate.der().clone()], chain_pem, key_pem }
-    };
-    let mut client = server_params(&["localhost"]);
-    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    for (what, leaf, failure) in [
-        ("another authority", theirs.server(&["localhost"]), Failure::TlsUnknownIssuer),
-        ("an authority with our name", namesake.server(&["localhost"]), Failure::TlsSignature),
-        ("another host", ours.server(&["other.example"]), Failure::TlsName),
-        ("self-signed", self_signed, Failure::TlsSelfSigned),
-        ("expired", dated(2020, 2021), Failure::TlsExpired),
-        ("not yet valid", dated(2090, 2099), Failure::TlsNotYetValid),
-        ("a client's", ours.issue(&client), Failure::TlsUsage),
-    ] {
-        assert_eq!(overheard(&ours, Some(&leaf)).await, (Err(failure), false), "{what}");
-    }
-    let (verdict, betrayed) = overheard(&ours, None).await;
-    assert!(verdict.is_err() && !betrayed, "without TLS: {verdict:?}");
 }
 
 #[tokio::test]
