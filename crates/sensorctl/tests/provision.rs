@@ -339,7 +339,9 @@ fn a_line_whose_device_is_silent_in_one_run_gets_its_id_in_a_later_one_behind_th
         ids(factory.run(counted(1), &lines)),
         [Some("dev-002".to_owned()), Some("dev-001".to_owned())]
     );
-    fakes.iter().for_each(|fake| factory.assert_registered(fake));
+    for fake in &fakes {
+        factory.assert_registered(fake);
+    }
 }
 
 #[test]
