@@ -29,7 +29,7 @@ use session::{Hardware, SessionError};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use time::OffsetDateTime;
-use turns::{Turn, Turns};
+use turns::Turns;
 
 /// How often a device is begun with again, at most, before its line is given up.
 const ATTEMPTS: u32 = 3;
@@ -180,7 +180,7 @@ pub fn run(
     progress: impl FnMut(usize, News<'_>),
 ) -> Vec<Result<Done, Failed>> {
     let turns = Turns::new(lines.len());
-    on_all(lines, progress, |number, target, step| device(batch, number, target, turns.of(number), step))
+    on_all(lines, progress, |number, target, step| device(batch, number, target, &turns, step))
 }
 
 /// Gives the devices on `lines` new certificates for those that have ended; otherwise like [`run`].
@@ -261,10 +261,10 @@ fn device(
     batch: &Batch<'_>,
     number: usize,
     target: &Target,
-    turn: Turn<'_>,
+    turns: &Turns,
     step: &mut dyn FnMut(Step),
 ) -> Result<Done, Failed> {
-    let mut turn = Some(turn);
+    let mut turn = Some(turns.of(number));
     let line = target.to_string();
     let open = Line::open(target).map_err(SessionError::Line)?;
     let mut exchange = Exchange::new(open, batch.patience);
@@ -273,9 +273,11 @@ fn device(
     loop {
         attempts += 1;
         let identified = session::identify(&mut exchange, Some(&batch.factory.public().id()));
-        let hardware = identified.map_err(|error| failed(error, held.as_ref()))?;
+        let hardware = match identified.and_then(|hardware| batch.latest().map(|_| hardware)) {
+            Ok(hardware) => hardware,
+            Err(error) => return Err(failed(error, held, turns)),
+        };
         step(Step::Identified(hardware.clone()));
-        batch.registry().refresh().map_err(SessionError::Registry)?;
         if hardware.life == Life::Provisioned {
             drop(turn.take());
             let done = assign::adopt(batch, number, &hardware, &line, held)?;
@@ -301,12 +303,16 @@ fn device(
                 step(Step::Again(error.to_string()));
                 held = Some(reservation);
             }
-            Err(error) => return Err(failed(error, Some(&reservation))),
+            Err(error) => return Err(failed(error, Some(reservation), turns)),
         }
     }
 }
 
-fn failed(error: SessionError, reservation: Option<&Reservation>) -> Failed {
-    let unfinished = reservation.filter(|reservation| reservation.intent().is_some());
-    Failed { error: Box::new(error), unfinished: unfinished.map(|reservation| reservation.id().clone()) }
+fn failed(error: SessionError, reservation: Option<Reservation>, turns: &Turns) -> Failed {
+    let unfinished = reservation.as_ref().filter(|reservation| reservation.intent().is_some());
+    let unfinished = unfinished.map(|reservation| reservation.id().clone());
+    if let Some(reservation) = reservation {
+        turns.let_go(reservation);
+    }
+    Failed { error: Box::new(error), unfinished }
 }

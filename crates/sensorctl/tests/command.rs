@@ -70,8 +70,12 @@ fn answers_are_shown_by_name_and_what_is_kept_is_taken_back() {
     });
     let second =
         answering(&service, &devices[1], |_| vec![said(1, Outcome::Refused, Some(Refusal::Expired))]);
-    let all = ["reboot", "--all", "--registry", "registry.jsonl", "--timeout", "4s"];
-    let (code, text) = run(&service, &all);
+    let port = service.port.to_string();
+    let all = ["command", "reboot", "--all", "--registry", "registry.jsonl", "--timeout", "60m"];
+    let common = ["--ca", "ca", "--authority", "powers", "--port", &port];
+    let mut waiting = service.start(&[&all[..], &common].concat(), "reboot number 1 for 3 devices");
+    waiting.until("both answers", |said| said.contains("dev-1: done") && said.contains("dev-2: refused"));
+    let (code, text) = waiting.interrupt();
     first.join().unwrap();
     second.join().unwrap();
     assert_eq!(code, Some(3), "{text}");
@@ -91,7 +95,6 @@ fn answers_are_shown_by_name_and_what_is_kept_is_taken_back() {
     assert_eq!((command.number, command.action), (1, Action::Reboot));
     let (code, text) = run(&service, &["withdraw", "--id", "dev-3"]);
     assert_eq!(code, Some(2), "withdraw signs nothing: {text}");
-    let port = service.port.to_string();
     service.sensorctl(&["command", "withdraw", "--id", "dev-3", "--ca", "ca", "--port", &port]);
     for device in &devices {
         let (_client, mut connection) = service.connect(device);

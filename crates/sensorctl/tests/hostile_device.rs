@@ -195,13 +195,24 @@ fn a_watch_in_which_nothing_comes_from_devices_in_service_says_so_and_does_not_e
     service.device("dev-2");
     service.operator("reader");
     service.operator("nobody");
+    // As long as a busy machine needs until there is a connection.
+    let nothing_came = |words: &[&str], text: &str| {
+        let mut ended = (None, String::new());
+        for seconds in ["2", "20", "120"] {
+            ended = service.ends(&[words, &["--seconds", seconds]].concat());
+            if ended.0 == Some(5) && ended.1.contains(text) {
+                return;
+            }
+        }
+        panic!("{ended:?}");
+    };
     // Mosquitto grants both the subscription.
     for operator in ["reader", "nobody"] {
-        let words = ["watch", "--ca", "ca", "--port", &port, "--seconds", "2", "--operator", operator];
-        let (code, said) = service.ends(&[&words[..], &["--registry", "registry.jsonl"]].concat());
-        assert_eq!(code, Some(5), "{said}");
-        assert!(said.contains("NOTHING CAME from dev-1, dev-2, in all 2 devices in service"), "{said}");
-        let (code, said) = service.ends(&words);
-        assert!(code == Some(5) && said.contains("NOTHING CAME from any device"), "{code:?} {said}");
+        let words = ["watch", "--ca", "ca", "--port", &port, "--operator", operator];
+        nothing_came(
+            &[&words[..], &["--registry", "registry.jsonl"]].concat(),
+            "NOTHING CAME from dev-1, dev-2, in all 2 devices in service",
+        );
+        nothing_came(&words, "NOTHING CAME from any device");
     }
 }

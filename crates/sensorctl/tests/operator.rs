@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 /// Asks until there is an answer, as a device does: nobody knows when the other side listens. Rubbish goes with it.
 fn ask(client: &Client, connection: &mut Connection, device: &Device, request: &[u8]) -> Vec<u8> {
     let topic = topic(&device.id, Channel::IdentityRequest);
-    loop {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
         for payload in [b"rubbish", request] {
             client.publish(topic.as_str(), QoS::AtLeastOnce, false, payload.to_vec()).unwrap();
         }
@@ -30,6 +31,7 @@ fn ask(client: &Client, connection: &mut Connection, device: &Device, request: &
             }
         }
     }
+    panic!("no answer in time")
 }
 
 #[test]

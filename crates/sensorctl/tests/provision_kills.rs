@@ -81,7 +81,7 @@ impl Hall {
 
     fn start(&self) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sensorctl"));
-        command.args(["provision", "--host", "127.0.0.1", "--timeout-s", "30", "--id-prefix", "dev-"]);
+        command.args(["provision", "--host", "127.0.0.1", "--timeout-s", "60", "--id-prefix", "dev-"]);
         command.args(["--digits", "3", "--json"]);
         for (name, path) in [("--ca", "ca"), ("--authority", "powers"), ("--registry", "registry.jsonl")] {
             command.arg(name).arg(self.path(path));
@@ -124,7 +124,8 @@ impl Hall {
         failed.map(|device| format!("{} {}", device["line"].as_str().unwrap(), device["why"])).collect()
     }
 
-    /// Devices lose power after some messages: after they have said who they are, so that each has its id.
+    /// Devices lose power after some messages: not before they have said who they are in this run, for one that has not gets no
+    /// id in it, and others get theirs.
     fn kill_devices(&mut self) {
         let mut hit = BTreeSet::new();
         for _ in 0..=self.below(4) {

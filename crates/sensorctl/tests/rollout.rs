@@ -102,7 +102,7 @@ impl Bench {
     /// What a device reads at `topic`; nothing where the broker keeps nothing.
     fn kept(&self, device: &Device, topic: FirmwareTopic) -> Option<Vec<u8>> {
         let (client, mut connection) = self.service.connect(device);
-        let read = fetch(&client, &mut connection, topic);
+        let read = fetch(&client, &mut connection, device, topic);
         client.disconnect().unwrap();
         read
     }
@@ -113,23 +113,26 @@ impl Bench {
     }
 }
 
-/// Asks for one topic as a device does. The answer to a second subscription comes after what the first one brought.
-fn fetch(client: &Client, connection: &mut Connection, topic: FirmwareTopic) -> Option<Vec<u8>> {
-    let topic = topic.encode();
-    client.subscribe(topic.as_str(), QoS::AtLeastOnce).unwrap();
-    let (mut granted, mut read) = (false, None);
-    while read.is_none() {
-        let patience = if granted { std::time::Duration::from_millis(700) } else { PATIENCE };
-        match connection.recv_timeout(patience) {
-            Ok(event) => match event.unwrap() {
-                Event::Incoming(Packet::SubAck(_)) => granted = true,
-                Event::Incoming(Packet::Publish(message)) if message.topic == topic.as_str() => {
-                    read = Some(message.payload.to_vec());
-                }
-                _ => {}
-            },
-            Err(_) if granted => break,
-            Err(error) => panic!("{error:?}"),
+/// Asks for one topic as a device does. What the device publishes for itself afterwards comes behind what the broker keeps.
+fn fetch(
+    client: &Client,
+    connection: &mut Connection,
+    device: &Device,
+    topic: FirmwareTopic,
+) -> Option<Vec<u8>> {
+    let (topic, end) = (topic.encode(), format!("device/{}/end", device.id));
+    for filter in [topic.as_str(), &end] {
+        client.subscribe(filter, QoS::AtLeastOnce).unwrap();
+    }
+    client.publish(&end, QoS::AtLeastOnce, false, "end").unwrap();
+    let mut read = None;
+    loop {
+        match connection.recv_timeout(PATIENCE).expect("an answer in time").unwrap() {
+            Event::Incoming(Packet::Publish(message)) if message.topic == end => break,
+            Event::Incoming(Packet::Publish(message)) if message.topic == topic.as_str() => {
+                read = Some(message.payload.to_vec());
+            }
+            _ => {}
         }
     }
     client.unsubscribe(topic.as_str()).unwrap();
@@ -222,13 +225,15 @@ fn a_release_of_400_kb_is_at_the_broker_whole_and_the_fleet_follows_stage_by_sta
 
     // A device reads all of it back, and needs nothing but the manifest to know that it is right.
     let (client, mut connection) = bench.service.connect(all[3]);
-    let envelope = fetch(&client, &mut connection, FirmwareTopic::Manifest(bench.manifest.class)).unwrap();
+    let envelope =
+        fetch(&client, &mut connection, all[3], FirmwareTopic::Manifest(bench.manifest.class)).unwrap();
     let key = powers::public(&bench.service.path("powers"), Power::Firmware).unwrap();
     let manifest = Manifest::verify(&envelope, &key).unwrap();
     let uri: PayloadUri = manifest.sources[0].payload().unwrap();
     let mut whole = Vec::new();
     for index in 0..uri.count() {
-        let message = fetch(&client, &mut connection, FirmwareTopic::Block(uri, index)).expect("a block");
+        let message =
+            fetch(&client, &mut connection, all[3], FirmwareTopic::Block(uri, index)).expect("a block");
         whole.extend_from_slice(uri.verify(index, &message).unwrap());
     }
     assert!(whole == image && protocol::key::sha256(&[&whole]) == manifest.image.digest);

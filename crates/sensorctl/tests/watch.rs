@@ -384,12 +384,26 @@ fn on_a_terminal_there_is_a_screen_that_q_ends() {
 
 /// Never connected: exit code 1, with this reason.
 fn is_refused(place: &Place, arguments: &[&str], reason: &str) {
-    let (summary, code, stderr) = place.watch(&[&["--json", "--seconds", "2"], arguments].concat()).end();
-    assert_eq!((summary["samples"].as_u64(), code), (Some(0), 1));
-    assert!(
-        stderr.contains("error: there was no connection to the broker: ") && stderr.contains(reason),
-        "{stderr}"
-    );
+    // As long as a busy machine needs until the broker has answered.
+    let stderr = within(|seconds| {
+        let words = ["--json", "--seconds", seconds];
+        let (summary, code, stderr) = place.watch(&[&words, arguments].concat()).end();
+        assert_eq!((summary["samples"].as_u64(), code), (Some(0), 1));
+        if stderr.contains(reason) { Ok(stderr) } else { Err(stderr) }
+    });
+    assert!(stderr.contains("error: there was no connection to the broker: "), "{stderr}");
+}
+
+/// Tries it with as many seconds as are enough, and with more where the machine was too busy for that.
+fn within<T>(attempt: impl Fn(&str) -> Result<T, String>) -> T {
+    let mut failed = String::new();
+    for seconds in ["3", "20", "120"] {
+        match attempt(seconds) {
+            Ok(done) => return done,
+            Err(why) => failed = why,
+        }
+    }
+    panic!("{failed}");
 }
 
 #[test]
@@ -416,11 +430,15 @@ fn a_broker_that_is_not_there_is_reported() {
 fn too_few_samples_in_time_are_an_error() {
     let place = Place::new();
     let _broker = place.broker();
-    let mut watch = place.watch(&["--json", "--until-samples", "100", "--seconds", "3"]);
-    watch.up();
-    place.publish(&[hello(), batch(0, 0)]);
-    let (_, code, stderr) = watch.end();
-    assert_eq!((code, stderr.as_str()), (1, "error: 4 samples came in the time given; 100 were wanted\n"));
+    within(|seconds| {
+        let mut watch = place.watch(&["--json", "--until-samples", "100", "--seconds", seconds]);
+        if watch.until(|value| value["state"] == "up" || value["type"] == "summary")["type"] == "link" {
+            place.publish(&[hello(), batch(0, 0)]);
+        }
+        let (_, stderr, code) = watch.rest();
+        let wanted = (1, "error: 4 samples came in the time given; 100 were wanted\n");
+        if (code, stderr.as_str()) == wanted { Ok(()) } else { Err(format!("{code}: {stderr}")) }
+    });
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub(super) struct Provision {
     #[arg(long, required_unless_present = "id_prefix", conflicts_with = "id_prefix")]
     id: Vec<DeviceId>,
     /// Give each device the next id that the registry has never seen: this text and a number
+    ///
+    /// The lines get theirs in the order in which they are named, over all runs of the same command until it is done, whatever
+    /// was cut meanwhile. A line whose device does not say who it is gets none in that run, and a later one in the next.
     #[arg(long, value_name = "TEXT")]
     id_prefix: Option<String>,
     /// The first number
