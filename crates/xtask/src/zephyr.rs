@@ -172,7 +172,7 @@ fn newest(parent: &Path, prefix: &str, below: &str, file: &str) -> Option<PathBu
         .map(|(_, folder)| folder)
 }
 
-/// The real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
+/// What a build refuses. Then the real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
 /// firmware on it, updated by its service (`tests/board`, those marked as short).
 pub fn board() -> Result<Outcome> {
     on_board(Some("short"))
@@ -183,11 +183,21 @@ pub fn whole_board() -> Result<Outcome> {
     on_board(None)
 }
 
+/// What no build for hardware may be, and no release may have (`tests/refusals`): said while it is configured.
+fn refusals(base: &Path) -> Result<()> {
+    let mut pytest = process::outside_cargo("python3");
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(process::root().join("tests/refusals"));
+    pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("ZEPHYR_BASE", base).current_dir(base);
+    environment(&mut pytest, "gnuarmemb");
+    process::run(&mut pytest)
+}
+
 fn on_board(only: Option<&'static str>) -> Result<Outcome> {
     let Some(base) = zephyr_base() else {
         return Ok(Outcome::Skipped("no Zephyr workspace to build the board in".into()));
     };
     needs_for_board()?;
+    refusals(&base)?;
     let builds = cuts::builds(None)?;
     let mut tests = nextest()?;
     // Two QEMUs at once.
