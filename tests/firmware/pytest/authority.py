@@ -100,11 +100,11 @@ class Authority:
         general_names = [general(name) for name in names] if alternative_names else None
         return self._issue(names[0], usage, begin, end, general_names)
 
-    def client_of(self, request: x509.CertificateSigningRequest) -> x509.Certificate:
+    def client_of(self, request: x509.CertificateSigningRequest, end=FAR_AHEAD) -> x509.Certificate:
         """The certificate that a device asks for, for the key that it made."""
         (name,) = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return (
-            self._builder(name.value, request, LONG_AGO, FAR_AHEAD)
+            self._builder(name.value, request, LONG_AGO, end)
             .issuer_name(self.identity.certificate.subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
