@@ -20,6 +20,7 @@ mod sector;
 mod walk;
 
 use crate::platform::{KeyValue, LogFlash, StorageError, Uptime};
+use crate::stored::Stored;
 use heapless::Vec;
 use kept::{Kept, RESERVE};
 use limits::Limits;

@@ -2,6 +2,7 @@
 //! [`protocol::config`]; what is changed in the field is `settings`'s. R-CONF.
 
 use crate::platform::{Key, KeyValue, StorageError};
+use crate::stored;
 use core::fmt;
 use protocol::config::CONFIGURATION_BYTES_MAX;
 use protocol::{Configuration, ConfigurationError};
@@ -61,6 +62,6 @@ fn read(store: &mut impl KeyValue, buffer: &mut [u8]) -> Result<Configuration, L
 pub fn store(store: &mut impl KeyValue, configuration: &Configuration) -> Result<(), StorageError> {
     let mut buffer = [0; CONFIGURATION_BYTES_MAX];
     // CONFIGURATION_BYTES_MAX holds the longest one.
-    let len = configuration.encode(&mut buffer).map_err(|_| StorageError::TooLong)?;
-    store.write(Key::Configuration, buffer.get(..len).ok_or(StorageError::TooLong)?)
+    let len = configuration.encode(&mut buffer);
+    stored::put(store, Key::Configuration, &buffer, len)
 }

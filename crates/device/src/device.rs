@@ -14,6 +14,7 @@ use crate::backlog::Backlog;
 use crate::clock::{self, Clock, TimeError, TimeTrouble, Trouble};
 use crate::commands::Commands;
 use crate::config;
+use crate::gate::Gate;
 use crate::identity::{Identity, record};
 use crate::interface::{BootInfo, Command, End, Event, Password, Product, StartError};
 use crate::note::Note;
@@ -21,12 +22,13 @@ use crate::outbox::{Kind, Outbox};
 use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
 use crate::session::{Policy, Request, Session};
 use crate::settings::{Owner, Settings, Started};
+use crate::stored;
 use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
 use crate::update::Update;
 use core::borrow::BorrowMut;
 use firmware::Vitals;
 use heapless::Deque;
-use kept::{count_boot, read_ends, read_number};
+use kept::{count_boot, read_ends};
 use log::Log;
 use protocol::config::{CONFIGURATION_BYTES_MAX, LogLevel};
 use protocol::hello::PreviousBoots;
@@ -72,6 +74,7 @@ pub struct Device<P, R = Ring> {
     settings: Settings,
     commands: Commands,
     identity: Identity,
+    gate: Gate,
     token: Token,
     token_renewal: Option<Uptime>,
     policy: Policy,
@@ -142,7 +145,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             storage_errors += 1;
             PreviousBoots::default()
         });
-        let stored = read_number(&mut platform, Key::Time).unwrap_or_else(|_| {
+        let stored = stored::number(&mut platform, Key::Time).unwrap_or_else(|_| {
             storage_errors += 1;
             None
         });
@@ -186,6 +189,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             settings,
             commands,
             identity,
+            gate: Gate::default(),
             token: Token::default(),
             token_renewal: None,
             backlog,

@@ -4,6 +4,7 @@
 use crate::clock::{Clock, sntp};
 use crate::incoming::Reader;
 use crate::platform::Uptime;
+use crate::stored;
 use crate::update::record::{RECORD_BYTES_MAX, Record};
 use protocol::EpochMillis;
 
@@ -36,10 +37,10 @@ pub fn sntp_answers(bytes: &[u8]) {
 
 /// A record of updates, as it might be read from a damaged store: it is refused, or it says the same when it is stored again.
 pub fn update_record(bytes: &[u8]) {
-    let Some(record) = Record::decode(bytes) else { return };
+    let Ok(record) = stored::decode::<Record>(bytes) else { return };
     let mut buffer = [0; RECORD_BYTES_MAX];
-    let again = record.encode(&mut buffer).map(Record::decode);
-    assert_eq!(again, Some(Some(record)));
+    let len = stored::encode(&record, &mut buffer).unwrap_or(0);
+    assert_eq!(buffer.get(..len).map(stored::decode), Some(Ok(record)));
 }
 
 /// What a service sends: read as a whole and byte by byte, the same comes of it.

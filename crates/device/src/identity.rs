@@ -17,6 +17,7 @@ mod trial;
 use crate::interface::End;
 use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
+use crate::stored::Stored;
 use crate::vault;
 pub use documents::check_chain;
 pub(crate) use lapse::Asked;
@@ -362,7 +363,7 @@ impl Identity {
 
     fn commit<P: Platform>(&mut self, record: Record, platform: &mut P) -> Result<(), StorageError> {
         let life = Life::Provisioned(record);
-        record::store(platform, &life)?;
+        life.store(platform)?;
         if let Life::Provisioned(record) = life {
             self.record = record;
         }

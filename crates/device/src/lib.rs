@@ -20,23 +20,26 @@ pub mod config;
 mod device;
 pub mod dropped;
 pub mod entropy;
+mod event;
 pub mod fuzz;
+mod gate;
 pub mod identity;
 pub mod incoming;
 mod interface;
-pub mod note;
 mod outbox;
 pub mod platform;
 pub mod provisioning;
 pub mod session;
 mod settings;
+mod stored;
 pub mod telemetry;
 pub mod update;
 pub mod vault;
 
 pub use device::{Device, MESSAGE_BYTES_MAX, STATE_PERIOD_MS, TIME_STORE_PERIOD_MS};
+use event as note;
+pub use event::Note;
 pub use interface::{BootInfo, Command, End, Event, Pace, Password, Product, StartError};
-pub use note::Note;
 pub use platform::{
     Entropy, EntropyError, Key, KeySlot, KeyValue, LogFlash, LogLayout, Platform, RootsPlace, Running,
     SlotLayout, Slots, StorageError, Uptime, Vault, VaultError,

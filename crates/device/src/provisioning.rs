@@ -20,6 +20,7 @@ use crate::identity::documents::check_chain;
 use crate::identity::record::{self, Life, Record};
 use crate::identity::{CHAIN_BYTES_MAX, IdentityError, ROOTS_BYTES_MAX, sealing};
 use crate::platform::{Key, KeySlot, Platform, RootsPlace, StorageError, VaultError};
+use crate::stored::{self, Stored};
 use crate::vault;
 use core::borrow::BorrowMut;
 use core::fmt;
@@ -259,11 +260,10 @@ fn install<P: Platform>(
     let storage = |_: StorageError| Fault::Storage;
     let mut buffer = [0; ROOTS_BYTES_MAX];
     const { assert!(CHAIN_BYTES_MAX <= ROOTS_BYTES_MAX, "one buffer serves both") };
-    record::store_certificates(platform, Key::Chain(SLOT), &document.chain, &mut buffer).map_err(storage)?;
-    record::store_certificates(platform, Key::Roots(RootsPlace::A), &document.roots, &mut buffer)
-        .map_err(storage)?;
+    stored::write(platform, Key::Chain(SLOT), &document.chain, &mut buffer).map_err(storage)?;
+    stored::write(platform, Key::Roots(RootsPlace::A), &document.roots, &mut buffer).map_err(storage)?;
     config::store(platform, &configuration).map_err(storage)?;
-    record::store(platform, &Life::Provisioned(record)).map_err(storage)?;
+    Life::Provisioned(record).store(platform).map_err(storage)?;
     // The device is provisioned, and the factory hears so: a log that does not work says so at the first start.
     let _failed = log_provisioned(platform, document.identity);
     Ok(document.identity)
@@ -271,10 +271,11 @@ fn install<P: Platform>(
 
 /// The first record of the life that begins, which is not counted as a boot.
 fn log_provisioned<P: Platform>(platform: &mut P, identity: KeyId) -> Result<(), RingError> {
-    let mut buffer = [0; 8];
-    let boot = platform.read(Key::Boot, &mut buffer)?.and_then(|bytes| bytes.try_into().ok());
-    let boot = boot.map_or(0, u64::from_le_bytes) as u32;
-    record_once(platform, boot, &Event::Provisioned { identity })
+    let boot = match stored::number(platform, Key::Boot) {
+        Err(StorageError::Corrupt) => None,
+        boot => boot?,
+    };
+    record_once(platform, boot.unwrap_or(0) as u32, &Event::Provisioned { identity })
 }
 
 fn check<P: Platform>(
@@ -396,7 +397,7 @@ fn identity(
     }
 }
 
-const fn vault_fault(error: VaultError) -> Fault {
+pub(crate) const fn vault_fault(error: VaultError) -> Fault {
     match error {
         VaultError::Entropy => Fault::Entropy,
         _ => Fault::Vault,
@@ -440,13 +441,13 @@ pub fn adopt<P: Platform>(platform: &mut P, development: &Development<'_>) -> Re
     check_roots(&roots.0, EpochMillis(0)).map_err(|_| AdoptError::Refused(Refusal::Certificate))?;
     let mut buffer = [0; ROOTS_BYTES_MAX];
     let storage = IdentityError::Storage;
-    record::store_certificates(platform, Key::Chain(SLOT), chain, &mut buffer).map_err(storage)?;
-    record::store_certificates(platform, Key::Roots(RootsPlace::A), roots, &mut buffer).map_err(storage)?;
+    stored::write(platform, Key::Chain(SLOT), chain, &mut buffer).map_err(storage)?;
+    stored::write(platform, Key::Roots(RootsPlace::A), roots, &mut buffer).map_err(storage)?;
     config::store(platform, configuration).map_err(storage)?;
     let mut record = Record::new(configuration.id.clone(), SLOT);
     (record.firmware, record.configuration) = (*firmware, *configuration_key);
     record.group = group.clone();
-    record::store(platform, &Life::Provisioned(record)).map_err(storage)?;
+    Life::Provisioned(record).store(platform).map_err(storage)?;
     Ok(())
 }
 

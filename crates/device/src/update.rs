@@ -35,6 +35,7 @@ mod work;
 use crate::interface::{Pace, Product};
 use crate::note::Note;
 use crate::platform::{KeyValue, SlotLayout, Slots, StorageError, Uptime};
+use crate::stored::Stored;
 use announce::{Announced, Present};
 use hash::Hashing;
 use heapless::{Deque, Vec};

@@ -1,6 +1,7 @@
 //! What the device keeps of its log outside of it: how far the operator has it, and which numbers may be used. R-LOG.
 
-use crate::platform::{Key, KeyValue, StorageError};
+use crate::platform::Key;
+use crate::stored::Stored;
 use minicbor::{Decode, Encode};
 use protocol::DeviceId;
 use protocol::audit::{HASH_BYTES, Hash};
@@ -34,22 +35,11 @@ pub(super) struct Kept {
     owner: Option<u64>,
 }
 
+impl Stored<BYTES_MAX> for Kept {
+    const KEY: Key = Key::Log;
+}
+
 impl Kept {
-    /// `None` where nothing is stored.
-    pub(super) fn load(store: &mut impl KeyValue) -> Result<Option<Self>, StorageError> {
-        let mut buffer = [0; BYTES_MAX];
-        let Some(bytes) = store.read(Key::Log, &mut buffer)? else { return Ok(None) };
-        minicbor::decode(bytes).map(Some).map_err(|_| StorageError::Corrupt)
-    }
-
-    pub(super) fn store(&self, store: &mut impl KeyValue) -> Result<(), StorageError> {
-        let mut buffer = [0; BYTES_MAX];
-        let mut cursor = minicbor::encode::write::Cursor::new(buffer.as_mut_slice());
-        minicbor::encode(self, &mut cursor).map_err(|_| StorageError::TooLong)?;
-        let len = cursor.position();
-        store.write(Key::Log, buffer.get(..len).ok_or(StorageError::TooLong)?)
-    }
-
     /// The device has this id. For the operator the log of another one is another log, of which nothing is there yet.
     pub(super) fn adopt(&mut self, id: &DeviceId) {
         let owner = sha256(&[id.as_str().as_bytes()]).first_chunk().copied().map(u64::from_be_bytes);
@@ -65,5 +55,24 @@ impl Kept {
 
     pub(super) fn hash(&self) -> Option<&Hash> {
         self.acknowledged.as_ref().map(|acknowledged| &acknowledged.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::tests::stays;
+
+    #[test]
+    fn what_is_kept_is_stored_as_it_ever_was() {
+        let mut kept = Kept { reserved: 64, ..Kept::default() };
+        kept.adopt(&DeviceId::new("dev-1").unwrap());
+        kept.acknowledged = Some(Acknowledged { number: 41, hash: [0xab; 32] });
+        let hex = concat!(
+            "a3001840018218295820abababababababababababababababababababababababababababababababab021b",
+            "0388fb626ca89a12",
+        );
+        stays(&kept, hex, Some(0));
+        stays(&Kept::default(), "a10000", Some(0));
     }
 }

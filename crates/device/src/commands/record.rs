@@ -1,6 +1,7 @@
 //! Which commands were begun, as it is stored: one value, so that every change is whole or not at all. R-CONF.
 
 use crate::platform::{Key, KeyValue, StorageError};
+use crate::stored::Stored;
 use minicbor::{Decode, Encode};
 use protocol::KeyId;
 use protocol::command::{AudienceKind, Outcome};
@@ -53,33 +54,20 @@ pub(super) struct Record {
     pub last: Option<Last>,
 }
 
+impl Stored<RECORD_BYTES_MAX> for Record {
+    const KEY: Key = Key::Command;
+}
+
 impl Record {
     /// Reads the record. Where there is none, or one that cannot be read any more, nothing was begun: what bounds a replay
     /// then is its expiry.
-    pub(super) fn load(store: &mut impl KeyValue) -> (Result<Self, StorageError>, Option<StorageError>) {
-        let mut buffer = [0; RECORD_BYTES_MAX];
-        let read = match store.read(Key::Command, &mut buffer) {
-            Ok(None) => return (Ok(Self::default()), None),
-            Ok(Some(bytes)) => minicbor::decode(bytes).map_err(|_| StorageError::Corrupt),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(record) => (Ok(record), None),
+    pub(super) fn open(store: &mut impl KeyValue) -> (Result<Self, StorageError>, Option<StorageError>) {
+        match Self::load(store) {
+            Ok(record) => (Ok(record.unwrap_or_default()), None),
             // What the medium does not give now it may give later.
             Err(error @ (StorageError::Medium | StorageError::Full)) => (Err(error), Some(error)),
             Err(error) => (Ok(Self::default()), Some(error)),
         }
-    }
-
-    /// Writes it: the moment at which a change takes place.
-    pub(super) fn store(&self, store: &mut impl KeyValue) -> Result<(), StorageError> {
-        let mut buffer = [0u8; RECORD_BYTES_MAX];
-        let left = {
-            let mut writer: &mut [u8] = &mut buffer;
-            minicbor::encode(self, &mut writer).map_err(|_| StorageError::TooLong)?;
-            writer.len()
-        };
-        store.write(Key::Command, buffer.get(..RECORD_BYTES_MAX - left).ok_or(StorageError::TooLong)?)
     }
 
     /// The largest number of `signer` for this kind of audience that is used up.
@@ -164,6 +152,7 @@ by_name! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored::tests::{One, stays};
 
     fn longest() -> Record {
         let mut record = Record::default();
@@ -176,62 +165,36 @@ mod tests {
         record
     }
 
-    /// Keeps one value.
-    #[derive(Default)]
-    struct Store(Option<heapless::Vec<u8, RECORD_BYTES_MAX>>, Option<StorageError>);
-
-    impl KeyValue for Store {
-        fn read<'b>(&mut self, _: Key, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, StorageError> {
-            if let Some(error) = self.1 {
-                return Err(error);
-            }
-            let Some(value) = &self.0 else { return Ok(None) };
-            buffer[..value.len()].copy_from_slice(value);
-            Ok(Some(&buffer[..value.len()]))
-        }
-
-        fn write(&mut self, key: Key, value: &[u8]) -> Result<(), StorageError> {
-            assert_eq!(key, Key::Command);
-            self.0 = Some(heapless::Vec::from_slice(value).unwrap());
-            Ok(())
-        }
-
-        fn remove(&mut self, _: Key) -> Result<(), StorageError> {
-            self.0 = None;
-            Ok(())
-        }
-    }
-
     #[test]
     fn the_longest_record_reads_back_as_written() {
-        let mut store = Store::default();
+        let mut store = One::default();
         longest().store(&mut store).unwrap();
-        assert_eq!(Record::load(&mut store), (Ok(longest()), None));
+        assert_eq!(Record::open(&mut store), (Ok(longest()), None));
     }
 
     #[test]
     fn a_damaged_record_is_none_and_a_medium_that_fails_leaves_it_open() {
-        let mut store = Store::default();
-        assert_eq!(Record::load(&mut store), (Ok(Record::default()), None));
-        store.0 = Some(heapless::Vec::from_slice(b"nonsense").unwrap());
-        assert_eq!(Record::load(&mut store), (Ok(Record::default()), Some(StorageError::Corrupt)));
-        store.1 = Some(StorageError::Medium);
-        assert_eq!(Record::load(&mut store), (Err(StorageError::Medium), Some(StorageError::Medium)));
+        let mut store = One::default();
+        assert_eq!(Record::open(&mut store), (Ok(Record::default()), None));
+        store.value = Some(b"nonsense".into());
+        assert_eq!(Record::open(&mut store), (Ok(Record::default()), Some(StorageError::Corrupt)));
+        store.fails = Some(StorageError::Medium);
+        assert_eq!(Record::open(&mut store), (Err(StorageError::Medium), Some(StorageError::Medium)));
     }
 
     #[test]
     fn a_last_command_that_only_newer_firmware_can_name_leaves_every_number() {
         let record = longest();
-        let mut store = Store::default();
+        let mut store = One::default();
         record.store(&mut store).unwrap();
-        let bytes = store.0.as_mut().unwrap();
+        let bytes = store.value.as_mut().unwrap();
         let name = record.last.unwrap().outcome.as_str().as_bytes();
         let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
         bytes[at] = b'X';
-        assert_eq!(Record::load(&mut store), (Ok(Record { last: None, ..record }), None));
+        assert_eq!(Record::open(&mut store), (Ok(Record { last: None, ..record }), None));
         for bytes in [b"\xa0".as_slice(), b"\xa1\x04\xf6"] {
-            store.0 = Some(heapless::Vec::from_slice(bytes).unwrap());
-            assert_eq!(Record::load(&mut store), (Ok(Record::default()), None));
+            store.value = Some(bytes.into());
+            assert_eq!(Record::open(&mut store), (Ok(Record::default()), None));
         }
     }
 
@@ -248,5 +211,23 @@ mod tests {
         assert_eq!(record.used(new, AudienceKind::All), Some(Used { number: 1, digest: [1; 32] }));
         assert_eq!(record.used(new, AudienceKind::Device), None);
         assert_eq!(record.used(old, AudienceKind::Device), None, "what is signed with it counts no more");
+    }
+
+    #[test]
+    fn the_record_is_stored_as_it_ever_was() {
+        let mut record = Record::default();
+        for (number, audience) in (300..).zip(AudienceKind::ALL.iter().copied()) {
+            let action = Action::Burst { samples: 12, period_ms: 500 };
+            let last = Last { audience, number, action, outcome: Outcome::Begun };
+            record.begin(KeyId([7; 32]), [number as u8; 32], last);
+        }
+        let hex = concat!(
+            "a50058200707070707070707070707070707070707070707070707070707070707070707018219012c58202c",
+            "2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c028219012d58202d2d2d2d2d2d",
+            "2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d038219012e58202e2e2e2e2e2e2e2e2e2e2e",
+            "2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e048463616c6c19012e8202820c1901f465626567756e",
+        );
+        stays(&record, hex, Some(0));
+        stays(&Record::default(), "a0", Some(0));
     }
 }

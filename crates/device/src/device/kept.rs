@@ -1,8 +1,9 @@
 //! What the device keeps over restarts, besides its configuration: the number of its boots, how they ended, the
-//! confirmed time and the samples that were not delivered. Owns their form in the store. R-DATA-INTACT, R-TIME.
+//! confirmed time and the samples that were not delivered. Owns when they are stored. R-DATA-INTACT, R-TIME.
 
 use super::{Device, Life, TIME_STORE_PERIOD_MS};
 use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
+use crate::stored::{number, put, put_number};
 use crate::telemetry::Ring;
 use core::borrow::BorrowMut;
 use protocol::PreviousBoot;
@@ -14,7 +15,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if self.time_stored.is_none_or(|last| now.since(last) >= TIME_STORE_PERIOD_MS)
             && let Some(floor) = self.clock.floor(now)
         {
-            let result = self.platform.write(Key::Time, &floor.0.to_le_bytes());
+            let result = put_number(&mut self.platform, Key::Time, floor.0);
             if result.is_ok() {
                 self.time_stored = Some(now);
             }
@@ -44,7 +45,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         let kept = self.keep_samples();
         self.stored(kept);
         if let Some(floor) = self.clock.floor(now) {
-            let stored = self.platform.write(Key::Time, &floor.0.to_le_bytes());
+            let stored = put_number(&mut self.platform, Key::Time, floor.0);
             self.stored(stored);
         }
         self.ends.push(PreviousBoot { boot: self.hello.boot, next_seq: self.telemetry.next_seq() });
@@ -66,19 +67,10 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     }
 }
 
-pub(super) fn read_number<P: Platform>(platform: &mut P, key: Key) -> Result<Option<u64>, StorageError> {
-    let mut buffer = [0; 8];
-    match platform.read(key, &mut buffer)?.map(<[u8; 8]>::try_from) {
-        None => Ok(None),
-        Some(Ok(bytes)) => Ok(Some(u64::from_le_bytes(bytes))),
-        Some(Err(_)) => Err(StorageError::Corrupt),
-    }
-}
-
 pub(super) fn count_boot<P: Platform>(platform: &mut P) -> Result<u32, StorageError> {
-    let last = read_number(platform, Key::Boot)?.unwrap_or(0);
+    let last = number(platform, Key::Boot)?.unwrap_or(0);
     let boot = last.wrapping_add(1);
-    platform.write(Key::Boot, &boot.to_le_bytes())?;
+    put_number(platform, Key::Boot, boot)?;
     Ok(boot as u32)
 }
 
@@ -97,6 +89,6 @@ fn write_ends<P: Platform>(platform: &mut P, ends: &PreviousBoots) -> Result<(),
     }
     let mut buffer = [0; PREVIOUS_BYTES_MAX];
     // PREVIOUS_BYTES_MAX holds the longest list.
-    let len = ends.encode(&mut buffer).map_err(|_| StorageError::TooLong)?;
-    platform.write(Key::Ended, buffer.get(..len).ok_or(StorageError::TooLong)?)
+    let len = ends.encode(&mut buffer);
+    put(platform, Key::Ended, &buffer, len)
 }

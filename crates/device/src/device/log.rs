@@ -3,6 +3,7 @@
 
 use super::{Device, NOTES_MAX};
 use crate::audit::{self, Audit, Piece, RingError, Stamp};
+use crate::gate::{Entrance, Rejected};
 use crate::interface::End;
 use crate::note::Note;
 use crate::outbox::Kind;
@@ -11,9 +12,9 @@ use crate::telemetry::Ring;
 use crate::vault;
 use core::borrow::BorrowMut;
 use protocol::audit::{Event, Hash};
-use protocol::document::{Audience, ContentType, LOG_PAYLOAD_BYTES_MAX, LogAcknowledgement, LogDelivery};
-use protocol::signed::{Envelope, SealError};
-use protocol::{Channel, DeviceId, Failure, Refusal};
+use protocol::document::{Audience, LOG_PAYLOAD_BYTES_MAX, LogAcknowledgement, LogDelivery};
+use protocol::signed::SealError;
+use protocol::{Channel, DeviceId};
 
 /// How long after a connection the log waits for an acknowledgement that is retained, in milliseconds.
 const PATIENCE_MS: u64 = 2_000;
@@ -58,109 +59,6 @@ impl Log {
     }
 }
 
-/// What is recorded of what is noted; `channel`: the topic of the message that is being read.
-fn event_of(note: &Note, channel: Option<Channel>) -> Option<Event> {
-    Some(match *note {
-        Note::Time(set) => match (set.change_ms, set.step) {
-            (None, _) => Event::ClockSet { by_ms: None },
-            (Some(by_ms), true) => Event::ClockSet { by_ms: Some(by_ms) },
-            (Some(_), false) => return None,
-        },
-        Note::Disconnected(why) if refuses_a_peer(why) => Event::PeerRefused { why },
-        Note::DocumentRefused(why) => Event::DocumentRefused { channel, why },
-        Note::Commanded { number, action } => Event::Commanded { number, action },
-        Note::CommandRefused(why) => Event::CommandRefused { why },
-        Note::ConfigurationRefused { why, .. } => {
-            Event::DocumentRefused { channel: Some(Channel::ConfigDesired), why }
-        }
-        Note::ConfigurationChanged { layer, number } => Event::Configured { layer, number },
-        Note::ConfigurationUndone { layer, number, .. } => Event::ConfigurationUndone { layer, number },
-        Note::KeysMade => Event::KeysMade,
-        Note::IdentityReplaced { key } => Event::IdentityReplaced { identity: key },
-        Note::CertificateEnded { until } => Event::CertificateEnded { until },
-        Note::CertifiedOnLine { key } => Event::CertifiedOnLine { identity: key },
-        Note::IdentityRefused => Event::IdentityRefused,
-        Note::IdentityFellBack { key } => Event::IdentityFellBack { identity: key },
-        Note::IdentityWiped => Event::IdentityWiped,
-        Note::RootsReplaced { number } => Event::RootsReplaced { number },
-        Note::RootsUndone { number } => Event::RootsUndone { number },
-        Note::UpdateNoticed { version, sequence } => Event::UpdateNoticed { version, sequence },
-        Note::UpdateRefused(why) => Event::UpdateRefused { why },
-        Note::UpdateWithdrawn => Event::UpdateWithdrawn,
-        Note::UpdateDownloaded { bytes } => Event::UpdateDownloaded { bytes },
-        Note::UpdateInstalling { version } => Event::UpdateInstalling { version },
-        Note::UpdateConfirmed { version } => Event::UpdateConfirmed { version },
-        Note::UpdateUndone(why) => Event::UpdateUndone { why },
-        Note::UpdateReverted(why) => Event::UpdateReverted { why },
-        Note::IdentityFailed(_) | Note::ConfigurationDamaged | Note::Storage(_) => Event::StorageFailed,
-        Note::Entropy => Event::EntropyFailed,
-        // Everyday business, or what another event stands for.
-        Note::Connected { .. }
-        | Note::Disconnected(_)
-        | Note::Sensor(_)
-        | Note::Overflow
-        | Note::Alarm { .. }
-        | Note::ConfigurationTried { .. }
-        | Note::DocumentAccepted(_)
-        | Note::CommandDone { .. }
-        | Note::RootsEnd { .. }
-        | Note::CertificateEnds { .. }
-        | Note::UpdateRollout { .. }
-        | Note::UpdateVerified
-        | Note::UpdateTrial
-        // It is recorded before anything is wiped.
-        | Note::Retired(_)
-        // The log cannot say of itself that it fails: it says later how much it missed.
-        | Note::LogFailed(_) => return None,
-    })
-}
-
-/// Whether it was somebody's decision that there is no connection, and not the network's.
-const fn refuses_a_peer(failure: Failure) -> bool {
-    match failure {
-        Failure::TlsUnknownIssuer
-        | Failure::TlsName
-        | Failure::TlsExpired
-        | Failure::TlsNotYetValid
-        | Failure::TlsUsage
-        | Failure::TlsIssuerNotCa
-        | Failure::TlsSelfSigned
-        | Failure::TlsSignature
-        | Failure::TlsMalformed
-        | Failure::TlsCertificateVersion
-        | Failure::TlsCriticalExtension
-        | Failure::TlsNameConstraints
-        | Failure::TlsIssuerUsage
-        | Failure::TlsPathLength
-        | Failure::TlsChainTooLong
-        | Failure::TlsRootEnded
-        | Failure::TlsRootNotYetValid
-        | Failure::TlsVersionOrCipher
-        | Failure::TlsClientRejected
-        | Failure::TlsCertificate
-        | Failure::TlsOther
-        | Failure::Credentials
-        | Failure::MqttProtocol
-        | Failure::MqttSession
-        | Failure::MqttIdentifier
-        | Failure::MqttCredentials
-        | Failure::MqttNotAuthorised
-        | Failure::SubscribeRefused => true,
-        Failure::Dns
-        | Failure::Refused
-        | Failure::Unreachable
-        | Failure::ConnectTimeout
-        | Failure::MqttUnavailable
-        | Failure::SubscribeTimeout
-        | Failure::AckTimeout
-        | Failure::KeepAlive
-        | Failure::MqttDisconnect
-        | Failure::PeerClosed
-        | Failure::LinkLost
-        | Failure::Requested => false,
-    }
-}
-
 impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// Delivers the log again from this record on, as soon as there is a connection.
     pub fn send_log_from(&mut self, from: u32) {
@@ -180,7 +78,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             self.log_failed(error);
         }
         self.log_event(&Event::Boot { reset: self.hello.reset, firmware: self.hello.firmware.clone() });
-        let events = self.notes.iter().map(|note| event_of(note, None));
+        let events = self.notes.iter().map(|note| note.event(None));
         let events: heapless::Vec<_, NOTES_MAX> = events.flatten().collect();
         for event in &events {
             self.log_event(event);
@@ -189,7 +87,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// Records what is noted, where it belongs into the security log.
     pub(super) fn record(&mut self, note: &Note) {
-        if let Some(event) = event_of(note, self.log.reading) {
+        if let Some(event) = note.event(self.log.reading) {
             self.log_event(&event);
         }
     }
@@ -215,7 +113,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     }
 
     /// The log does not record its own failures: they are counted, and it says later how many events it missed.
-    fn log_failed(&mut self, error: RingError) {
+    pub(super) fn log_failed(&mut self, error: RingError) {
         self.storage_errors = self.storage_errors.saturating_add(1);
         let _full = self.notes.push_back(Note::LogFailed(error));
     }
@@ -230,20 +128,21 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                     self.note(Note::DocumentAccepted(Channel::LogDesired));
                 }
             }
-            Err(refusal) => {
+            Err(Rejected::Peer(refusal)) => {
                 self.refused = self.refused.saturating_add(1);
                 self.note(Note::DocumentRefused(refusal));
             }
+            Err(Rejected::Own(own)) => self.own_failed(own),
         }
     }
 
-    fn judge_acknowledgement(&mut self, payload: &[u8]) -> Result<bool, Refusal> {
-        let envelope = Envelope::decode(payload)?;
-        if envelope.content_type() != ContentType::LogAcknowledgement {
-            return Err(Refusal::ContentType);
-        }
-        let document = self.identity.verify::<LogAcknowledgement>(&envelope)?;
-        self.log.audit.acknowledge(&mut self.platform, document.number, &document.hash)
+    /// True where it says more than was known.
+    fn judge_acknowledgement(&mut self, payload: &[u8]) -> Result<bool, Rejected> {
+        let Some(letter) = self.gate.open(Entrance::Log, payload, None)? else { return Ok(false) };
+        let document = letter.admit::<LogAcknowledgement>(&self.identity)?;
+        let new = self.log.audit.acknowledge(&mut self.platform, document.number, &document.hash)?;
+        self.gate.took(Entrance::Log, document.mark());
+        Ok(new)
     }
 
     /// The next piece of the log, where there is one to deliver.

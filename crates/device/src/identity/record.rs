@@ -2,15 +2,17 @@
 //! certificates and roots that it does not name are left-overs of a cut and are wiped at the next start. R-SECRET-STORE,
 //! R-ROOTS, R-AUTHORITY, R-DESTROY.
 
+use crate::gate::Mark;
 use crate::platform::{
     BACKLOG_SLOTS, ChangePlace, Key, KeySlot, KeyValue, Platform, RootsPlace, StorageError, VaultError,
 };
+use crate::stored::{self, Stored};
 use core::fmt;
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use protocol::document::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, Certificates, End, Power, ROOTS_MAX};
-use protocol::key::{KeyId, PublicKey, sha256};
+use protocol::key::{KeyId, PublicKey};
 use protocol::{DeviceId, Name};
 
 /// Longest record in bytes: three public keys, a key's name, two names, numbers and marks.
@@ -35,6 +37,10 @@ pub(crate) enum Life {
     /// It was destroyed, and everything is wiped.
     #[n(3)]
     Destroyed,
+}
+
+impl Stored<RECORD_BYTES_MAX> for Life {
+    const KEY: Key = Key::Life;
 }
 
 /// A new identity that is not in force yet.
@@ -112,15 +118,6 @@ pub(crate) struct Record {
     /// The last certificate that was taken.
     #[n(19)]
     pub certificate_mark: Option<Mark>,
-}
-
-/// The beginning of the SHA-256 of a document as it was sent. What is retained comes again with every connection: by this it is
-/// known for the same, whoever's signature counts by then.
-pub(crate) type Mark = u64;
-
-/// The mark of a document.
-pub(crate) fn mark(document: &[u8]) -> Option<Mark> {
-    sha256(&[document]).first_chunk().copied().map(u64::from_be_bytes)
 }
 
 impl Record {
@@ -230,12 +227,7 @@ impl From<VaultError> for IdentityError {
 /// device afterwards. `None` for a blank one. What is left over beside a record is for [`clear_leftovers`]: that it cannot
 /// be wiped keeps no device from working.
 pub(crate) fn open<P: Platform>(platform: &mut P) -> Result<Option<Life>, IdentityError> {
-    let mut buffer = [0; RECORD_BYTES_MAX];
-    let life = match platform.read(Key::Life, &mut buffer)? {
-        None => None,
-        Some(bytes) => Some(minicbor::decode(bytes).map_err(|_| StorageError::Corrupt)?),
-    };
-    match life {
+    match Life::load(platform)? {
         Some(Life::Provisioned(record)) => Ok(Some(Life::Provisioned(record))),
         Some(Life::Ending(end)) => finish(platform, end),
         Some(Life::Destroyed) => Ok(Some(Life::Destroyed)),
@@ -244,18 +236,6 @@ pub(crate) fn open<P: Platform>(platform: &mut P) -> Result<Option<Life>, Identi
             Ok(None)
         }
     }
-}
-
-/// Stores the life: the moment at which a change takes place.
-pub(crate) fn store(platform: &mut impl KeyValue, life: &Life) -> Result<(), StorageError> {
-    let mut buffer = [0u8; RECORD_BYTES_MAX];
-    let left = {
-        let mut writer: &mut [u8] = &mut buffer;
-        minicbor::encode(life, &mut writer).map_err(|_| StorageError::TooLong)?;
-        writer.len()
-    };
-    let len = RECORD_BYTES_MAX - left;
-    platform.write(Key::Life, buffer.get(..len).ok_or(StorageError::TooLong)?)
 }
 
 /// Does what [`Life::Ending`] says.
@@ -267,7 +247,7 @@ pub(crate) fn finish<P: Platform>(platform: &mut P, end: End) -> Result<Option<L
             Ok(None)
         }
         End::Destroyed => {
-            store(platform, &Life::Destroyed)?;
+            Life::Destroyed.store(platform)?;
             Ok(Some(Life::Destroyed))
         }
     }
@@ -309,29 +289,13 @@ pub(crate) fn forget<P: Platform>(platform: &mut P, slot: KeySlot) -> Result<(),
     Ok(wiped?)
 }
 
-/// Stores certificates under `key`; `buffer` is for their encoded form.
-pub(crate) fn store_certificates<const MAX: usize>(
-    platform: &mut impl KeyValue,
-    key: Key,
-    certificates: &Certificates<'_, MAX>,
-    buffer: &mut [u8],
-) -> Result<(), StorageError> {
-    let room = buffer.len();
-    let left = {
-        let mut writer: &mut [u8] = &mut *buffer;
-        minicbor::encode(certificates, &mut writer).map_err(|_| StorageError::TooLong)?;
-        writer.len()
-    };
-    platform.write(key, buffer.get(..room - left).ok_or(StorageError::TooLong)?)
-}
-
 /// Reads the chain for the TLS key of `slot`, leaf first; `buffer` holds [`CHAIN_BYTES_MAX`].
 pub fn chain<'b>(
     platform: &mut impl KeyValue,
     slot: KeySlot,
     buffer: &'b mut [u8],
 ) -> Result<Certificates<'b, CHAIN_MAX>, StorageError> {
-    certificates(platform, Key::Chain(slot), buffer)
+    stored::read(platform, Key::Chain(slot), buffer)?.ok_or(StorageError::Corrupt)
 }
 
 /// Reads the roots in `place`; `buffer` holds [`ROOTS_BYTES_MAX`].
@@ -340,14 +304,59 @@ pub fn roots<'b>(
     place: RootsPlace,
     buffer: &'b mut [u8],
 ) -> Result<Certificates<'b, ROOTS_MAX>, StorageError> {
-    certificates(platform, Key::Roots(place), buffer)
+    stored::read(platform, Key::Roots(place), buffer)?.ok_or(StorageError::Corrupt)
 }
 
-fn certificates<'b, const MAX: usize>(
-    platform: &mut impl KeyValue,
-    key: Key,
-    buffer: &'b mut [u8],
-) -> Result<Certificates<'b, MAX>, StorageError> {
-    let bytes = platform.read(key, buffer)?.ok_or(StorageError::Corrupt)?;
-    minicbor::decode(bytes).map_err(|_| StorageError::Corrupt)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::tests::{bytes, stays};
+
+    #[test]
+    fn a_life_is_stored_as_it_ever_was() {
+        let id = DeviceId::new("dev-1").unwrap();
+        let slot = |number| KeySlot::new(number).unwrap();
+        let key = PublicKey::new(&bytes(POINT)).ok();
+        let full = Record {
+            group: Name::try_from("plant").unwrap(),
+            certificate: 3,
+            pending: Some(Pending { slot: slot(1), certificate: Some(4) }),
+            retired: Some(Retired { slot: slot(2), certificate: 2, until_s: 1_800_000_000 }),
+            roots: RootsPlace::B,
+            roots_number: 5,
+            roots_trial: Some(7),
+            roots_seen: 6,
+            firmware: key,
+            configuration: key,
+            anchors: key,
+            factory: key.map(|key| key.id()),
+            authority_number: 8,
+            rotation_wanted: true,
+            roots_mark: Some(0x0102_0304_0506_0708),
+            authority_mark: Some(9),
+            certificate_mark: Some(u64::MAX),
+            ..Record::new(id.clone(), slot(0))
+        };
+        let hex = concat!(
+            "820181b300656465762d310165706c616e740200030304820104058302021a6b49d20006f50705080709060a5841",
+            "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+            "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f50b5841",
+            "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+            "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f50c5841",
+            "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+            "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f50d5820",
+            "b5d5e1275063b1bec731a51c1133b69e5ae5812fe66d167516e88f3fadae55a4",
+            "0e0810f5111b01020304050607081209131bffffffffffffffff",
+        );
+        stays(&Life::Provisioned(full), hex, Some(3));
+        let first = Life::Provisioned(Record::new(id, slot(0)));
+        stays(&first, "820181a900656465762d3101600200030006f4070009000e0010f4", Some(3));
+        stays(&Life::Ending(End::Blank), "82028101", None);
+        stays(&Life::Ending(End::Destroyed), "82028102", None);
+        stays(&Life::Destroyed, "820380", None);
+    }
+
+    /// The base point of P-256.
+    const POINT: &str = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
+                         4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
 }

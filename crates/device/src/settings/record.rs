@@ -2,7 +2,8 @@
 //! that it does not name are left-overs. Numbers only grow. R-CONF.
 
 use super::Owner;
-use crate::platform::{ChangePlace, Key, KeyValue, StorageError};
+use crate::platform::{ChangePlace, Key, KeyValue};
+use crate::stored::Stored;
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -65,6 +66,10 @@ pub(super) struct Record {
     /// change ever. `None` where nobody knows: then they count for every key.
     #[n(5)]
     signer: Option<KeyId>,
+}
+
+impl Stored<RECORD_BYTES_MAX> for Record {
+    const KEY: Key = Key::Settings;
 }
 
 impl Record {
@@ -159,31 +164,12 @@ mod layer {
     }
 }
 
-/// Stores the record: the moment at which a change takes place.
-pub(super) fn store(store: &mut impl KeyValue, record: &Record) -> Result<(), StorageError> {
-    let mut buffer = [0u8; RECORD_BYTES_MAX];
-    let left = {
-        let mut writer: &mut [u8] = &mut buffer;
-        minicbor::encode(record, &mut writer).map_err(|_| StorageError::TooLong)?;
-        writer.len()
-    };
-    let len = RECORD_BYTES_MAX - left;
-    store.write(Key::Settings, buffer.get(..len).ok_or(StorageError::TooLong)?)
-}
-
 /// The record, and whether it is damaged. Of a damaged one the numbers are what the changes that are still there leave: an
 /// older change is refused, and the newest that was there is taken again when it comes, because nobody knows whether it was
 /// in force.
 pub(super) fn load(owner: Owner<'_>, store: &mut impl KeyValue, scratch: &mut [u8]) -> (Record, bool) {
-    let mut buffer = [0; RECORD_BYTES_MAX];
-    match store.read(Key::Settings, &mut buffer) {
-        Ok(None) => return (Record::default(), false),
-        Ok(Some(bytes)) => {
-            if let Ok(record) = minicbor::decode(bytes) {
-                return (record, false);
-            }
-        }
-        Err(_) => {}
+    if let Ok(record) = Record::load(store) {
+        return (record.unwrap_or_default(), false);
     }
     let mut record = Record::default();
     for place in ChangePlace::ALL {
@@ -205,6 +191,7 @@ pub(super) fn load(owner: Owner<'_>, store: &mut impl KeyValue, scratch: &mut [u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored::tests::{One, stays};
 
     #[test]
     fn the_longest_record_fits_and_reads_back() {
@@ -220,10 +207,40 @@ mod tests {
             signer: Some(KeyId([0xff; 32])),
         };
         assert_eq!(record.free_place(), None);
-        let mut buffer = [0u8; RECORD_BYTES_MAX];
-        let mut writer: &mut [u8] = &mut buffer;
-        minicbor::encode(&record, &mut writer).unwrap();
-        assert_eq!(minicbor::decode::<Record>(&buffer).unwrap(), record);
+        let mut store = One::default();
+        record.store(&mut store).unwrap();
+        assert_eq!(Record::load(&mut store), Ok(Some(record)));
         assert_eq!(Record::default().free_place(), ChangePlace::new(0));
+    }
+
+    #[test]
+    fn the_record_is_stored_as_it_ever_was() {
+        let held = |place: u8| Held {
+            place: ChangePlace::new(place).unwrap(),
+            number: 10 + u32::from(place),
+            digest: [place; 32],
+        };
+        let record = Record {
+            group: Some(held(0)),
+            device: Some(held(1)),
+            trial: Some(Trial { layer: Layer::Device, held: held(2), starts: 2 }),
+            group_seen: Seen { number: 20, digest: [3; 32] },
+            device_seen: Seen { number: 21, digest: [4; 32] },
+            signer: Some(KeyId([5; 32])),
+        };
+        let hex = concat!(
+            "a60083000a582000000000000000000000000000000000000000000000000000000000000000000183010b58",
+            "2001010101010101010101010101010101010101010101010101010101010101010283f583020c5820020202",
+            "0202020202020202020202020202020202020202020202020202020202020382145820030303030303030303",
+            "0303030303030303030303030303030303030303030303048215582004040404040404040404040404040404",
+            "0404040404040404040404040404040405582005050505050505050505050505050505050505050505050505",
+            "05050505050505",
+        );
+        stays(&record, hex, Some(0));
+        let hex = concat!(
+            "a203820058200000000000000000000000000000000000000000000000000000000000000000048200582000",
+            "00000000000000000000000000000000000000000000000000000000000000",
+        );
+        stays(&Record::default(), hex, Some(0));
     }
 }

@@ -2,10 +2,11 @@
 //! restarts do not move: it is counted in uptime, and from each of a few starts. R-NET-CONFIG.
 
 use super::compose::{Fault, Source, compose};
-use super::record::{self, Held, Trial};
+use super::record::{Held, Trial};
 use super::{STORE_RETRY_MS, Settings, TRIAL_STARTS_MAX};
 use crate::config;
 use crate::platform::{KeyValue, StorageError, Uptime};
+use crate::stored::Stored;
 use protocol::config::{Draft, RefusalText, Refused};
 use protocol::{Configuration, Failure, KeyId, Layer, Refusal};
 
@@ -99,7 +100,7 @@ impl Settings {
                     // A start that cannot be counted would never be the last.
                     let mut counted = self.record.clone();
                     counted.trial = Some(Trial { starts: trial.starts + 1, ..trial });
-                    match record::store(store, &counted) {
+                    match counted.store(store) {
                         Ok(()) => {
                             self.record = counted;
                             let sought = new_servers(former, &candidate);
@@ -209,7 +210,7 @@ impl Settings {
         if let Some(signer) = signer {
             record.see(signer, layer, held);
         }
-        record::store(store, &record)?;
+        record.store(store)?;
         (self.record, self.unstored) = (record, false);
         // One that did not fit may fit now.
         self.put_off |= self.misfit.take().is_some_and(|other| other != layer);

@@ -10,6 +10,7 @@ use super::{ATTEMPTS_MAX, PAUSE_MS, Place, RETRY_TRIALS, Update, Work, slot};
 use crate::interface::{Pace, Product};
 use crate::note::Note;
 use crate::platform::{KeyValue, Running, Slots, Uptime};
+use crate::stored::Stored;
 use heapless::{Deque, Vec};
 use protocol::image::{Header, Image};
 use protocol::{ResetCause, UpdateFault};

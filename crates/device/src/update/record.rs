@@ -1,7 +1,8 @@
 //! What the device knows of its updates, as it is stored: one value, so that every change is whole or not at all.
 //! R-FW-ATOMIC, R-FW-TIMELY, R-UPDATE-TRUST.
 
-use crate::platform::{Key, KeyValue, StorageError};
+use crate::platform::Key;
+use crate::stored::Stored;
 use heapless::Vec;
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
@@ -155,36 +156,11 @@ pub(crate) struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct List(Vec<Spent, SPENT_MAX>);
 
+impl Stored<RECORD_BYTES_MAX> for Record {
+    const KEY: Key = Key::Update;
+}
+
 impl Record {
-    /// Reads the record; `None` where there is none.
-    pub(crate) fn load(platform: &mut impl KeyValue) -> Result<Option<Self>, StorageError> {
-        let mut buffer = [0; RECORD_BYTES_MAX];
-        let bytes = platform.read(Key::Update, &mut buffer)?;
-        bytes.map(|bytes| Self::decode(bytes).ok_or(StorageError::Corrupt)).transpose()
-    }
-
-    /// Reads its stored form.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        minicbor::decode(bytes).ok()
-    }
-
-    /// Writes its stored form; `None` where it does not fit.
-    pub(crate) fn encode<'b>(&self, buffer: &'b mut [u8; RECORD_BYTES_MAX]) -> Option<&'b [u8]> {
-        let left = {
-            let mut writer: &mut [u8] = &mut *buffer;
-            minicbor::encode(self, &mut writer).ok()?;
-            writer.len()
-        };
-        buffer.get(..RECORD_BYTES_MAX - left)
-    }
-
-    /// Writes it: the moment at which a change takes place.
-    pub(crate) fn store(&self, platform: &mut impl KeyValue) -> Result<(), StorageError> {
-        let mut buffer = [0; RECORD_BYTES_MAX];
-        let bytes = self.encode(&mut buffer).ok_or(StorageError::TooLong)?;
-        KeyValue::write(platform, Key::Update, bytes)
-    }
-
     /// Sequence number of the last manifest whose image confirmed itself.
     pub(crate) const fn installed(&self) -> u64 {
         self.installed
@@ -348,6 +324,8 @@ mod fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::StorageError;
+    use crate::stored::tests::{One, bytes, stays};
 
     fn longest() -> Record {
         let wanted = Wanted {
@@ -385,14 +363,14 @@ mod tests {
 
     #[test]
     fn the_longest_record_fits_and_reads_back() {
-        let mut buffer = [0u8; RECORD_BYTES_MAX];
-        let mut writer: &mut [u8] = &mut buffer;
-        minicbor::encode(longest(), &mut writer).expect("fits");
-        let len = RECORD_BYTES_MAX - writer.len();
-        assert!(len > RECORD_BYTES_MAX / 2, "{len}");
-        assert_eq!(minicbor::decode::<Record>(&buffer[..len]).unwrap(), longest());
-        for cut in 0..len {
-            assert!(minicbor::decode::<Record>(&buffer[..cut]).is_err(), "{cut}");
+        let mut store = One::default();
+        longest().store(&mut store).unwrap();
+        let form = store.value.clone().unwrap();
+        assert!(form.len() > RECORD_BYTES_MAX / 2, "{}", form.len());
+        assert_eq!(Record::load(&mut store), Ok(Some(longest())));
+        for cut in 0..form.len() {
+            let cut = Record::load(&mut One::holding(&form[..cut]));
+            assert_eq!(cut, Err(StorageError::Corrupt));
         }
     }
 
@@ -400,10 +378,9 @@ mod tests {
     fn every_fault_is_stored_by_its_name() {
         for fault in UpdateFault::ALL.iter().copied().map(Some).chain([None]) {
             let record = Record { fault, ..Record::default() };
-            let mut buffer = [0u8; RECORD_BYTES_MAX];
-            let mut writer: &mut [u8] = &mut buffer;
-            minicbor::encode(&record, &mut writer).expect("fits");
-            assert_eq!(minicbor::decode::<Record>(&buffer).unwrap(), record);
+            let mut store = One::default();
+            record.store(&mut store).unwrap();
+            assert_eq!(Record::load(&mut store), Ok(Some(record)));
         }
     }
 
@@ -414,5 +391,54 @@ mod tests {
         record.set_attempts(&[8; 32], 1);
         record.set_attempts(&[5; 32], 0);
         assert_eq!([5, 7, 8].map(|image| record.attempts(&[image; 32])), [0, 255, 1]);
+    }
+
+    #[test]
+    fn the_record_is_stored_as_it_ever_was() {
+        let wanted = Wanted {
+            manifest: [1; 32],
+            signer: KeyId([2; 32]),
+            sequence: 17,
+            image: [3; 32],
+            size: 300_000,
+            version: Version::new(1, 2, 3),
+            use_before_s: Some(1_900_000_000),
+            turn: Some(Turn { noticed_s: 1_800_000_000, from_s: 1_800_000_060 }),
+            stage: Stage::Trial,
+            source: 1,
+            begun: 2,
+            written: 65_536,
+            faults: 3,
+            sensor_was_dead: true,
+            losses: 4,
+        };
+        let rollout = Rollout { number: 9, signer: KeyId([4; 32]), manifest: [1; 32], share: 500 };
+        let mut record = Record {
+            installed: 16,
+            installed_by: Some(KeyId([2; 32])),
+            rollout: Some(rollout),
+            wanted: Some(wanted),
+            fault: Some(UpdateFault::Storage),
+            ..Record::default()
+        };
+        record.set_attempts(&[5; 32], 2);
+        record.set_attempts(&[6; 32], 1);
+        let hex = concat!(
+            "a600100184095820040404040404040404040404040404040404040404040404040404040404040458200101",
+            "0101010101010101010101010101010101010101010101010101010101011901f402af005820010101010101",
+            "0101010101010101010101010101010101010101010101010101015820020202020202020202020202020202",
+            "0202020202020202020202020202020202021103582003030303030303030303030303030303030303030303",
+            "03030303030303030303041a000493e00583010203061a713fb30007821a6b49d2001a6b49d23c080309010a",
+            "020b1a000100000c030df50e0403828358200505050505050505050505050505050505050505050505050505",
+            "0505050505050200835820060606060606060606060606060606060606060606060606060606060606060601",
+            "00046773746f7261676505582002020202020202020202020202020202020202020202020202020202020202",
+            "02",
+        );
+        stays(&record, hex, Some(0));
+        // Firmware that did not count losses.
+        let former = hex.replacen("af0058", "ae0058", 1).replacen("f50e04", "f5", 1);
+        record.wanted.as_mut().unwrap().losses = 0;
+        assert_eq!(Record::load(&mut One::holding(&bytes(&former))), Ok(Some(record)));
+        stays(&Record::default(), "a200000380", Some(0));
     }
 }

@@ -1,9 +1,10 @@
 extern crate std;
 
 use super::*;
-use crate::document::{Audience, LogDelivery};
-use crate::key::PublicKey;
-use crate::{DeviceId, NAME_MAX};
+use crate::document::{Action, Audience, End, LogDelivery, Power};
+use crate::image::Version;
+use crate::key::{KeyId, PublicKey, Signature};
+use crate::{Channel, DeviceId, Failure, Layer, NAME_MAX, Name, Refusal, ResetCause, UpdateFault};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use proptest::prelude::*;
