@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <mbedtls/ctr_drbg.h>
+#include <mbedtls/net_sockets.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
@@ -194,6 +195,8 @@ int __real_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl);
 int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl);
 int __real_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
 int __wrap_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
+int __real_mbedtls_x509_crt_parse_der_nocopy(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
+int __wrap_mbedtls_x509_crt_parse_der_nocopy(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
 
 int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl)
 {
@@ -212,10 +215,33 @@ int __wrap_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned ch
 	return __real_mbedtls_x509_crt_parse_der(chain, der, len);
 }
 
+/* The same for TLS 1.2. */
+int __wrap_mbedtls_x509_crt_parse_der_nocopy(mbedtls_x509_crt *chain, const unsigned char *der, size_t len)
+{
+	if (shaking_hands) {
+		tls_certificate_sent(der, len);
+	}
+	return __real_mbedtls_x509_crt_parse_der_nocopy(chain, der, len);
+}
+
 enum shim_handshake shim_handshake_error(void)
 {
+	switch (handshake_error) {
 	/* No other message of a service comes near the limit. */
-	return handshake_error == MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL ? SHIM_HANDSHAKE_TOO_LONG : SHIM_HANDSHAKE_OTHER;
+	case MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL:
+		return SHIM_HANDSHAKE_TOO_LONG;
+	/* By the service, with an alert or without a word; also while Mbed TLS waited for the socket. */
+	case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
+	case MBEDTLS_ERR_SSL_CONN_EOF:
+	case MBEDTLS_ERR_NET_SEND_FAILED:
+	case MBEDTLS_ERR_NET_RECV_FAILED:
+	case MBEDTLS_ERR_NET_CONN_RESET:
+	case MBEDTLS_ERR_SSL_WANT_READ:
+	case MBEDTLS_ERR_SSL_WANT_WRITE:
+		return SHIM_HANDSHAKE_BROKEN_OFF;
+	default:
+		return SHIM_HANDSHAKE_OTHER;
+	}
 }
 
 void shim_network_start(void)
