@@ -10,6 +10,7 @@
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/net_sockets.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
 #include <zephyr/device.h>
@@ -206,13 +207,26 @@ int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl)
 	return handshake_error;
 }
 
+/*
+ * A service may show more than a path needs: what is signed or keyed in another way than the build knows is passed over behind its
+ * own certificate, and left out of every path. Mbed TLS means to do so, for signatures, and gives the error back all the same where
+ * it was the last one.
+ */
+static int pass_over(const mbedtls_x509_crt *chain, int error)
+{
+	bool unknown = error == MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG + MBEDTLS_ERR_OID_NOT_FOUND ||
+		       error == MBEDTLS_ERR_PK_UNKNOWN_PK_ALG || error == MBEDTLS_ERR_PK_UNKNOWN_NAMED_CURVE;
+
+	return shaking_hands && unknown && chain->version != 0 ? 0 : error;
+}
+
 int __wrap_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len)
 {
 	/* Roots and the device's own certificates are read before. */
 	if (shaking_hands) {
 		tls_certificate_sent(der, len);
 	}
-	return __real_mbedtls_x509_crt_parse_der(chain, der, len);
+	return pass_over(chain, __real_mbedtls_x509_crt_parse_der(chain, der, len));
 }
 
 /* The same for TLS 1.2. */
@@ -221,7 +235,7 @@ int __wrap_mbedtls_x509_crt_parse_der_nocopy(mbedtls_x509_crt *chain, const unsi
 	if (shaking_hands) {
 		tls_certificate_sent(der, len);
 	}
-	return __real_mbedtls_x509_crt_parse_der_nocopy(chain, der, len);
+	return pass_over(chain, __real_mbedtls_x509_crt_parse_der_nocopy(chain, der, len));
 }
 
 enum shim_handshake shim_handshake_error(void)

@@ -48,8 +48,8 @@ def _name(common_name: str) -> x509.Name:
 class Authority:
     """Signs certificates for brokers and clients."""
 
-    def __init__(self, common_name: str = "test authority") -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, common_name: str = "test authority", key=None) -> None:
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
             self._builder(common_name, key, LONG_AGO, FAR_AHEAD)
             .issuer_name(_name(common_name))
