@@ -97,7 +97,7 @@ def main():
         path.parent.parent.name for path in given.build.glob("*/zephyr/zephyr.signed.bin"))
     if len(names) != 1:
         fail(f"{given.build} has no image, or more than one ({', '.join(names)}): say --application, or build with "
-             "west build -b mps2/an385 --sysbuild")
+             "west build -b mps2/an385 --sysbuild -- -DCONFIG_SENSOR_EMULATED_BOARD=y")
     bootloader = given.build / "mcuboot/zephyr/zephyr.bin"
     image = given.build / names[0] / "zephyr/zephyr.signed.bin"
     for path in (bootloader, image):

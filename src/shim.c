@@ -8,7 +8,9 @@
 #include <time.h>
 
 #include <mbedtls/ctr_drbg.h>
+#include <mbedtls/net_sockets.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
 #include <zephyr/device.h>
@@ -194,6 +196,8 @@ int __real_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl);
 int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl);
 int __real_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
 int __wrap_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
+int __real_mbedtls_x509_crt_parse_der_nocopy(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
+int __wrap_mbedtls_x509_crt_parse_der_nocopy(mbedtls_x509_crt *chain, const unsigned char *der, size_t len);
 
 int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl)
 {
@@ -203,19 +207,55 @@ int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl)
 	return handshake_error;
 }
 
+/*
+ * A service may show more than a path needs: what is signed or keyed in another way than the build knows is passed over behind its
+ * own certificate, and left out of every path. Mbed TLS means to do so, for signatures, and gives the error back all the same where
+ * it was the last one.
+ */
+static int pass_over(const mbedtls_x509_crt *chain, int error)
+{
+	bool unknown = error == MBEDTLS_ERR_X509_UNKNOWN_SIG_ALG + MBEDTLS_ERR_OID_NOT_FOUND ||
+		       error == MBEDTLS_ERR_PK_UNKNOWN_PK_ALG || error == MBEDTLS_ERR_PK_UNKNOWN_NAMED_CURVE;
+
+	return shaking_hands && unknown && chain->version != 0 ? 0 : error;
+}
+
 int __wrap_mbedtls_x509_crt_parse_der(mbedtls_x509_crt *chain, const unsigned char *der, size_t len)
 {
 	/* Roots and the device's own certificates are read before. */
 	if (shaking_hands) {
 		tls_certificate_sent(der, len);
 	}
-	return __real_mbedtls_x509_crt_parse_der(chain, der, len);
+	return pass_over(chain, __real_mbedtls_x509_crt_parse_der(chain, der, len));
+}
+
+/* The same for TLS 1.2. */
+int __wrap_mbedtls_x509_crt_parse_der_nocopy(mbedtls_x509_crt *chain, const unsigned char *der, size_t len)
+{
+	if (shaking_hands) {
+		tls_certificate_sent(der, len);
+	}
+	return pass_over(chain, __real_mbedtls_x509_crt_parse_der_nocopy(chain, der, len));
 }
 
 enum shim_handshake shim_handshake_error(void)
 {
+	switch (handshake_error) {
 	/* No other message of a service comes near the limit. */
-	return handshake_error == MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL ? SHIM_HANDSHAKE_TOO_LONG : SHIM_HANDSHAKE_OTHER;
+	case MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL:
+		return SHIM_HANDSHAKE_TOO_LONG;
+	/* By the service, with an alert or without a word; also while Mbed TLS waited for the socket. */
+	case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
+	case MBEDTLS_ERR_SSL_CONN_EOF:
+	case MBEDTLS_ERR_NET_SEND_FAILED:
+	case MBEDTLS_ERR_NET_RECV_FAILED:
+	case MBEDTLS_ERR_NET_CONN_RESET:
+	case MBEDTLS_ERR_SSL_WANT_READ:
+	case MBEDTLS_ERR_SSL_WANT_WRITE:
+		return SHIM_HANDSHAKE_BROKEN_OFF;
+	default:
+		return SHIM_HANDSHAKE_OTHER;
+	}
 }
 
 void shim_network_start(void)

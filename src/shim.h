@@ -56,7 +56,7 @@ bool shim_certificate_is_authority(const void *certificate);
 size_t shim_certificate_der(const void *certificate, const uint8_t **der);
 
 /* What the handshake that has failed has failed with, as far as the firmware tells it apart. */
-enum shim_handshake { SHIM_HANDSHAKE_OTHER, SHIM_HANDSHAKE_TOO_LONG };
+enum shim_handshake { SHIM_HANDSHAKE_OTHER, SHIM_HANDSHAKE_TOO_LONG, SHIM_HANDSHAKE_BROKEN_OFF };
 enum shim_handshake shim_handshake_error(void);
 
 /* Asks for an address where the board's network has DHCP; elsewhere there is nothing to be done. */

@@ -256,7 +256,7 @@ fn failure(errno: ffi::shim_errno, roots: &[&[u8]]) -> Failure {
         }
     }
     // SAFETY: takes nothing and gives a number.
-    let too_long = unsafe { ffi::shim_handshake_error() } == ffi::SHIM_HANDSHAKE_TOO_LONG;
+    let error = unsafe { ffi::shim_handshake_error() };
     match errno {
         ffi::SHIM_ERRNO_REFUSED => Failure::Refused,
         ffi::SHIM_ERRNO_UNREACHABLE => Failure::Unreachable,
@@ -264,9 +264,13 @@ fn failure(errno: ffi::shim_errno, roots: &[&[u8]]) -> Failure {
         // Zephyr could not use what is stored under the tag.
         ffi::SHIM_ERRNO_INVALID | ffi::SHIM_ERRNO_NO_ENTRY => Failure::Credentials,
         // More than Mbed TLS has room for.
-        ffi::SHIM_ERRNO_ABORTED if sent.is_empty() && too_long => Failure::TlsChainTooLong,
+        ffi::SHIM_ERRNO_ABORTED if sent.is_empty() && error == ffi::SHIM_HANDSHAKE_TOO_LONG => {
+            Failure::TlsChainTooLong
+        }
         // The service broke off before it showed a certificate.
         ffi::SHIM_ERRNO_ABORTED if sent.is_empty() => Failure::TlsVersionOrCipher,
+        // It has shown a good one, and broken off after it was shown the device's: with TLS 1.2 within the handshake.
+        _ if handshake.judged && error == ffi::SHIM_HANDSHAKE_BROKEN_OFF => Failure::TlsClientRejected,
         _ => Failure::TlsOther,
     }
 }

@@ -42,6 +42,11 @@ if(SB_CONFIG_SENSOR_RELEASE OR SB_CONFIG_SENSOR_SIGNED_ELSEWHERE)
   endif()
 endif()
 
+# The firmware is held to release.list, for an emulator too.
+if(SB_CONFIG_SENSOR_RELEASE AND SENSOR_HAS_RELEASE_LIST)
+  set_property(TARGET ${DEFAULT_IMAGE} APPEND PROPERTY IMAGE_CONF_SCRIPT ${CMAKE_CURRENT_LIST_DIR}/release.cmake)
+endif()
+
 # The image is left unsigned: the build has the public key only. After Zephyr's own script, which names the key.
 if(SB_CONFIG_SENSOR_SIGNED_ELSEWHERE)
   set_property(TARGET ${DEFAULT_IMAGE} APPEND PROPERTY IMAGE_CONF_SCRIPT ${CMAKE_CURRENT_LIST_DIR}/signed_elsewhere.cmake)

@@ -52,7 +52,10 @@ const STEPS: [Step; 13] = [
 ];
 
 /// Steps that run only where they are named.
-const LONG: [Step; 1] = [Step { name: "whole-board", minutes: 240, run: zephyr::whole_board }];
+const LONG: [Step; 2] = [
+    Step { name: "whole-board", minutes: 240, run: zephyr::whole_board },
+    Step { name: "reproducible", minutes: 90, run: zephyr::reproducible },
+];
 
 /// Runs the steps and says how each ended.
 pub fn run(arguments: &Arguments) -> Result<()> {

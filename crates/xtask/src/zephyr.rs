@@ -48,6 +48,9 @@ const HOST_TOOLS: [(&str, &str); 4] = [
     ("mosquitto", "mosquitto"),
 ];
 
+/// The virtual board's processor, as rustc has it.
+const BOARD_TARGET: &str = "thumbv7m-none-eabi";
+
 /// What a build for the virtual board needs beside them.
 const BOARD_TOOLS: [(&str, &str); 2] =
     [("qemu-system-arm", "qemu-system-arm"), ("arm-none-eabi-gcc", "gcc-arm-none-eabi")];
@@ -172,7 +175,7 @@ fn newest(parent: &Path, prefix: &str, below: &str, file: &str) -> Option<PathBu
         .map(|(_, folder)| folder)
 }
 
-/// The real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
+/// What a build refuses. Then the real MCUboot on the virtual board: refusals, the way back, the watchdog, and a short run of power cuts. Then the real
 /// firmware on it, updated by its service (`tests/board`, those marked as short).
 pub fn board() -> Result<Outcome> {
     on_board(Some("short"))
@@ -183,11 +186,32 @@ pub fn whole_board() -> Result<Outcome> {
     on_board(None)
 }
 
+/// A suite that builds by itself, for the virtual board's processor.
+fn pytest(base: &Path, suite: &str) -> Result<()> {
+    let mut pytest = process::outside_cargo("python3");
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(process::root().join(suite));
+    pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("ZEPHYR_BASE", base).current_dir(base);
+    pytest.envs(Toolchain::for_target(BOARD_TARGET)?.environment()?);
+    environment(&mut pytest, "gnuarmemb");
+    process::run(&mut pytest)
+}
+
+/// Two builds of the same source are the same byte for byte, wherever they are made.
+pub fn reproducible() -> Result<Outcome> {
+    let Some(base) = zephyr_base() else {
+        return Ok(Outcome::Skipped("no Zephyr workspace to build in".into()));
+    };
+    needs_for_board()?;
+    pytest(&base, "tests/reproducible").map(|()| Outcome::Passed)
+}
+
 fn on_board(only: Option<&'static str>) -> Result<Outcome> {
     let Some(base) = zephyr_base() else {
         return Ok(Outcome::Skipped("no Zephyr workspace to build the board in".into()));
     };
     needs_for_board()?;
+    // What no build for hardware may be, and no release may have: said while it is configured.
+    pytest(&base, "tests/refusals")?;
     let builds = cuts::builds(None)?;
     let mut tests = nextest()?;
     // Two QEMUs at once.
@@ -206,7 +230,7 @@ fn on_board(only: Option<&'static str>) -> Result<Outcome> {
         &base,
         &Twister {
             platform: "mps2/an385",
-            target: "thumbv7m-none-eabi",
+            target: BOARD_TARGET,
             variant: "gnuarmemb",
             suites: "tests/board",
             outdir: "twister-board",

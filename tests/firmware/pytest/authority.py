@@ -48,8 +48,8 @@ def _name(common_name: str) -> x509.Name:
 class Authority:
     """Signs certificates for brokers and clients."""
 
-    def __init__(self, common_name: str = "test authority") -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, common_name: str = "test authority", key=None) -> None:
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
             self._builder(common_name, key, LONG_AGO, FAR_AHEAD)
             .issuer_name(_name(common_name))
@@ -100,11 +100,11 @@ class Authority:
         general_names = [general(name) for name in names] if alternative_names else None
         return self._issue(names[0], usage, begin, end, general_names)
 
-    def client_of(self, request: x509.CertificateSigningRequest) -> x509.Certificate:
+    def client_of(self, request: x509.CertificateSigningRequest, end=FAR_AHEAD) -> x509.Certificate:
         """The certificate that a device asks for, for the key that it made."""
         (name,) = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return (
-            self._builder(name.value, request, LONG_AGO, FAR_AHEAD)
+            self._builder(name.value, request, LONG_AGO, end)
             .issuer_name(self.identity.certificate.subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)

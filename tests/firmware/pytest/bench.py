@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from authority import Authority, Identity
+from authority import FAR_AHEAD, Authority, Identity
 from broker import Broker, Operator
 from control import Control
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +26,8 @@ class Bench:
         self.factory = Factory(folder)
         self.identity_key: ec.EllipticCurvePublicKey | None = None
         self.opened = []
+        # What the program finds in its environment beside ours.
+        self.environment: dict[str, str] = {}
         self.broker: Broker | None = None
         self.operator: Operator | None = None
         self.time_server: TimeServer | None = None
@@ -39,10 +41,12 @@ class Bench:
         self.opened.append(thing)
         return thing
 
-    def start_broker(self, server: Identity | None = None, clients: Authority | None = None) -> Operator:
-        """`server` is what the device sees; `clients` is whose certificates the broker takes."""
+    def start_broker(
+        self, server: Identity | None = None, clients: Authority | None = None, address: str = "127.0.0.1"
+    ) -> Operator:
+        """`server` is what the device sees, at this address; `clients` is whose certificates the broker takes."""
         self.broker = self.keep(
-            Broker(self.folder / "broker", self.authority, server or self.authority.server(), clients)
+            Broker(self.folder / "broker", self.authority, server or self.authority.server(), clients, address)
         )
         return self.start_operator()
 
@@ -77,18 +81,18 @@ class Bench:
         command = [
             str(self.program), f"--flash={self.folder / 'flash.bin'}", "--seed-random", "--uart_stdinout", key, *arguments
         ]
-        return self.keep(Firmware(command, self.folder / "console.log"))
+        return self.keep(Firmware(command, self.folder / "console.log", self.environment))
 
     def open_line(self, firmware: Firmware) -> Line:
         """The line of a device that waits for its factory."""
         return firmware.factory_line()
 
-    def enrol(self, *arguments: str, root: Authority | None = None, **changes) -> Firmware:
-        """Provisions a blank device over its factory's line; it restarts into its service."""
+    def enrol(self, *arguments: str, root: Authority | None = None, end=FAR_AHEAD, **changes) -> Firmware:
+        """Provisions a blank device over its factory's line; it restarts into its service. Its certificate ends at `end`."""
         firmware = self.run(*arguments)
         line = self.keep(self.open_line(firmware))
         self.identity_key = self.factory.provision(
-            line, DEVICE, GROUP, self.configuration(**changes), self.authority, [root or self.authority]
+            line, DEVICE, GROUP, self.configuration(**changes), self.authority, [root or self.authority], end
         )
         firmware.wait_for("boot 1, configuration 7")
         return firmware

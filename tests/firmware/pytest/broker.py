@@ -36,8 +36,9 @@ def free_port() -> int:
 class Broker:
     """Two listeners of one Mosquitto: one with the certificate that the device is to judge, one for the operator."""
 
-    def __init__(self, folder: Path, authority: Authority, server: Identity, clients: Authority | None = None) -> None:
+    def __init__(self, folder: Path, authority: Authority, server: Identity, clients: Authority | None = None, address: str = "127.0.0.1") -> None:
         folder.mkdir()
+        self.address = address
         self.port = free_port()
         self.operator_port = free_port()
         (clients or authority).identity.write(folder, "roots")
@@ -86,7 +87,7 @@ class Broker:
         text = (BROKERS / "mosquitto.conf").read_text()
         documented = "listener 8883\n"
         assert documented in text
-        lines = text.replace(documented, f"listener {self.port} 127.0.0.1\n")
+        lines = text.replace(documented, f"listener {self.port} {self.address}\n")
         # Mosquitto gives up root's rights, and with them the right to read the test's folder.
         user = "user root\n" if os.geteuid() == 0 else ""
         return user + lines + (

@@ -12,7 +12,7 @@ import tty
 from dataclasses import dataclass
 from pathlib import Path
 
-from authority import Authority
+from authority import FAR_AHEAD, Authority
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -165,6 +165,13 @@ class Line:
         self.send(message)
         return self.receive()
 
+    def deliver(self, document: bytes) -> list:
+        """A signed document in parts; the device's answer to it."""
+        for start in range(0, len(document), 256):
+            number, taken = self.ask([4, {1: start, 2: document[start : start + 256]}])
+            assert number == 3, taken
+        return self.ask([5, {1: len(document)}])
+
     def close(self) -> None:
         os.close(self.file)
 
@@ -186,7 +193,7 @@ class Factory:
         return sign(self.keys[power], f"application/vnd.sensor.{kind}+cbor", cbor(document))
 
     def provision(
-        self, line: Line, device: str, group: str, configuration: bytes, clients: Authority, roots: list[Authority]
+        self, line: Line, device: str, group: str, configuration: bytes, clients: Authority, roots: list[Authority], end=FAR_AHEAD
     ) -> ec.EllipticCurvePublicKey:
         """Provisions the blank device on `line`; gives its identity key."""
         number, identity = line.ask([1, {1: 1}])
@@ -198,14 +205,11 @@ class Factory:
         assert own.is_signature_valid and tls.is_signature_valid
         document = self.signed("factory", "provision", {
             1: [1, device], 2: requests[1], 3: group, 4: key_id(own.public_key()),
-            5: [clients.client_of(tls).public_bytes(serialization.Encoding.DER)],
+            5: [clients.client_of(tls, end).public_bytes(serialization.Encoding.DER)],
             6: [root.identity.certificate_der() for root in roots],
             **{at: point(self.keys[power].public_key()) for at, power in ((7, POWERS[0]), (8, POWERS[1]), (9, POWERS[2]))},
             10: configuration,
         })
-        for start in range(0, len(document), 256):
-            number, taken = line.ask([4, {1: start, 2: document[start : start + 256]}])
-            assert number == 3, taken
-        number, done = line.ask([5, {1: len(document)}])
+        number, done = line.deliver(document)
         assert (number, done[1]) == (4, key_id(own.public_key())), done
         return own.public_key()

@@ -8,6 +8,8 @@ import ssl
 import pytest
 from authority import FAR_AHEAD, LONG_AGO, UTC, Authority
 from bench import DEVICE
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tls_peer import TlsPeer
 
@@ -36,6 +38,23 @@ def test_a_certificate_that_is_not_yet_valid_by_the_devices_clock_is_refused(ben
     bench.start_time_server(offset_s=-(2 * YEAR).total_seconds())
     bench.start_broker(bench.authority.server(begin=NOW - YEAR, end=NOW + YEAR))
     refused(bench.enrol(), "tls_not_yet_valid")
+
+
+def test_a_certificate_of_another_kind_that_is_shown_beside_a_good_path_changes_nothing(bench):
+    # As services do that are in the middle of a change of their authority. Neither RSA nor P-384 is built.
+    server = bench.authority.server()
+    write = server.write
+    bench.start_time_server()
+
+    def with_others(folder, name):
+        write(folder, name)
+        with (folder / f"{name}.crt").open("ab") as file:
+            for key in (ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)):
+                file.write(Authority("of another kind", key).identity.certificate.public_bytes(Encoding.PEM))
+
+    server.write = with_others
+    bench.start_broker(server)
+    bench.enrol().wait_for("connected to the service")
 
 
 def test_a_certificate_of_another_authority_is_refused(bench):
