@@ -12,6 +12,7 @@
 
 mod record;
 
+use crate::gate::{Rejected, newer};
 use crate::platform::{KeyValue, StorageError, Uptime};
 use crate::stored::Stored;
 use heapless::Vec;
@@ -79,7 +80,7 @@ pub(crate) struct Commands {
     telling: Option<CommandAnswer>,
     /// What is to be told next, oldest first.
     outcomes: Vec<CommandAnswer, OUTCOMES_MAX>,
-    /// The last one that was refused, where that is still to be told.
+    /// The last one that was refused or failed, where that is still to be told.
     refusal: Option<CommandAnswer>,
     refusal_from: Uptime,
     /// The payload that was refused last because it had expired: it does not get better.
@@ -140,30 +141,32 @@ impl Commands {
         signer: KeyId,
         around: &Around,
         store: &mut impl KeyValue,
-    ) -> Result<Verdict, Refusal> {
+    ) -> Result<Verdict, Rejected> {
         if self.record.is_none() {
             self.open(around.rotating, store);
         }
-        let Some(record) = &self.record else { return Err(Refusal::Storage) };
+        let Some(record) = &self.record else {
+            return Err(self.error.take().unwrap_or(StorageError::Medium).into());
+        };
         let audience = AudienceKind::from(&command.audience);
         let Command { number, action, .. } = *command;
         if let Some(used) = record.used(signer, audience) {
             if used.number == number && used.digest == digest {
                 return Ok(Verdict::Known);
             }
-            crate::identity::documents::newer(number, used.number)?;
+            newer(number, used.number)?;
         }
         // 0 is what an answer says where it knows no number.
         if number == 0 {
-            return Err(Refusal::Older);
+            return Err(Refusal::Older.into());
         }
         if self.expired == Some(digest) {
             return Ok(Verdict::Known);
         }
-        let Some(time) = around.time else { return Err(Refusal::Unexpected) };
+        let Some(time) = around.time else { return Err(Refusal::Unexpected.into()) };
         if time.seconds() >= command.expires_s {
             self.expired = Some(digest);
-            return Err(Refusal::Expired);
+            return Err(Refusal::Expired.into());
         }
         let possible = match action {
             Action::Reboot => !around.on_trial,
@@ -171,15 +174,12 @@ impl Commands {
             Action::Report | Action::Burst { .. } | Action::Rotate => true,
         };
         if !possible || matches!(self.stage, Stage::Rebooting { .. }) {
-            return Err(Refusal::Unexpected);
+            return Err(Refusal::Unexpected.into());
         }
         let mut begun = record.clone();
         let last = Last { audience, number, action, outcome: Outcome::Begun };
         begun.begin(signer, digest, last);
-        if let Err(error) = begun.store(store) {
-            self.error = Some(error);
-            return Err(Refusal::Storage);
-        }
+        begun.store(store)?;
         let former = self.record.replace(begun).and_then(|former| former.last);
         let under_way = self.stage == Stage::Sending;
         match (self.stage, former) {
@@ -200,13 +200,23 @@ impl Commands {
 
     /// A command was refused, and the service is to know.
     pub(crate) fn refused(&mut self, now: Uptime, command: Option<&Command>, why: Refusal) {
-        let mut said = CommandAnswer::new(None, 0, None, Outcome::Refused);
+        self.not_done(now, command, Outcome::Refused, Some(why));
+    }
+
+    fn not_done(
+        &mut self,
+        now: Uptime,
+        command: Option<&Command>,
+        outcome: Outcome,
+        refusal: Option<Refusal>,
+    ) {
+        let mut said = CommandAnswer::new(None, 0, None, outcome);
         if let Some(command) = command {
             said.audience = Some(AudienceKind::from(&command.audience));
             said.number = command.number;
             said.action = Some(ActionName::from(&command.action));
         }
-        said.refusal = Some(why);
+        said.refusal = refusal;
         self.refusal = Some(said);
         self.refusal_from = self.refusal_from.max(now);
     }
@@ -248,11 +258,16 @@ impl Commands {
         Some((done.number, done.action))
     }
 
-    /// The command that was just begun could not be done because the store failed. The record is left as it is: the next boot
+    /// The device's own store keeps a command from being begun, or from being done. The record is left as it is: the next boot
     /// sees what there is of it.
     pub(crate) fn failed(&mut self, now: Uptime, command: &Command) {
+        self.not_done(now, Some(command), Outcome::Failed, None);
+    }
+
+    /// The command that was just begun cannot be done.
+    pub(crate) fn give_up(&mut self, now: Uptime, command: &Command) {
         self.stage = Stage::Idle;
-        self.refused(now, Some(command), Refusal::Storage);
+        self.failed(now, command);
     }
 
     fn tell(&mut self, said: CommandAnswer) {

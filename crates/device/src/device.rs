@@ -14,6 +14,7 @@ use crate::backlog::Backlog;
 use crate::clock::{self, Clock, TimeError, TimeTrouble, Trouble};
 use crate::commands::Commands;
 use crate::config;
+use crate::gate::Gate;
 use crate::identity::{Identity, record};
 use crate::interface::{BootInfo, Command, End, Event, Password, Product, StartError};
 use crate::note::Note;
@@ -73,6 +74,7 @@ pub struct Device<P, R = Ring> {
     settings: Settings,
     commands: Commands,
     identity: Identity,
+    gate: Gate,
     token: Token,
     token_renewal: Option<Uptime>,
     policy: Policy,
@@ -187,6 +189,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             settings,
             commands,
             identity,
+            gate: Gate::default(),
             token: Token::default(),
             token_renewal: None,
             backlog,

@@ -22,6 +22,7 @@ pub mod dropped;
 pub mod entropy;
 mod event;
 pub mod fuzz;
+mod gate;
 pub mod identity;
 pub mod incoming;
 mod interface;

@@ -397,7 +397,7 @@ fn identity(
     }
 }
 
-const fn vault_fault(error: VaultError) -> Fault {
+pub(crate) const fn vault_fault(error: VaultError) -> Fault {
     match error {
         VaultError::Entropy => Fault::Entropy,
         _ => Fault::Vault,

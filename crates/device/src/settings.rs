@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     refused: u32,
     replayed: u32,
     last: Option<Refused>,
+    /// The last change that the store did not take.
+    unstored_change: Option<(Layer, u32)>,
     /// The documents that were refused last, which the broker hands over with every connection.
     known: [Option<Digest>; 2],
     /// When the service is to be told how things are; `None` where it knows.
@@ -113,6 +115,7 @@ impl Settings {
             refused: 0,
             replayed: 0,
             last: None,
+            unstored_change: None,
             known: [None; 2],
             say: Some(now),
             refusal_said: None,
@@ -237,6 +240,7 @@ impl Settings {
                 .trial
                 .filter(|_| self.is_trying())
                 .map(|trial| (trial.layer, trial.held.number)),
+            unstored: self.unstored_change,
             refused: self.refused,
             replayed: self.replayed,
             last: self.last.clone(),

@@ -3,6 +3,8 @@
 
 #[path = "refusals/content.rs"]
 mod content;
+#[path = "refusals/order.rs"]
+mod order;
 mod world;
 
 use device::Note;

@@ -21,6 +21,7 @@ named! {
         Done = "done", "it was done";
         Interrupted = "interrupted", "a restart or a newer command came before it was done; it is not begun again";
         Refused = "refused", "it was refused";
+        Failed = "failed", "the device's own flash or vault failed, so that it was not done; whether its number is used up is not known";
     }
 }
 

@@ -135,7 +135,6 @@ named! {
         Expired = "expired", "the time until which it may be begun is over";
         Undone = "undone", "the service or a time server was not reached with it: what was before it is in force again";
         Chain = "chain", "it is about a record of the log that this device does not have, or has with another hash";
-        Storage = "storage", "the device could not store it";
     }
 }
 

@@ -64,6 +64,7 @@ fn states(seeds: &mut Seeds) {
         group: None,
         device: None,
         trial: None,
+        unstored: None,
         refused: 0,
         replayed: 0,
         last: None,
@@ -82,6 +83,7 @@ fn states(seeds: &mut Seeds) {
         group: Some(InForce { number: 7, digest: [0x1f; 32] }),
         device: Some(InForce { number: u32::MAX, digest: [0xe0; 32] }),
         trial: Some((Layer::Device, 4)),
+        unstored: None,
         refused: 2,
         replayed: 1,
         last: Some(last(Refusal::Configuration, "auth must be \"certificate\" or \"token\"", None)),
@@ -90,6 +92,7 @@ fn states(seeds: &mut Seeds) {
     let undone = ConfigurationState {
         last: Some(last(Refusal::Undone, "", Some(Failure::TlsName))),
         trial: None,
+        unstored: Some((Layer::Device, 5)),
         ..changed.clone()
     };
     for (name, state) in [("fresh", fresh), ("changed", changed), ("undone", undone)] {

@@ -24,6 +24,7 @@ fn empty() -> ConfigurationState {
         group: None,
         device: None,
         trial: None,
+        unstored: None,
         refused: 0,
         replayed: 0,
         last: None,
@@ -39,6 +40,7 @@ fn full() -> ConfigurationState {
         group: in_force(7, 0x0f),
         device: in_force(3, 0xa0),
         trial: Some((Layer::Device, 4)),
+        unstored: Some((Layer::Group, 9)),
         refused: 2,
         replayed: 1,
         last: Some(Refused {
@@ -68,14 +70,14 @@ fn the_message_is_as_documented() {
     assert_eq!(
         written(&empty()),
         format!(
-            r#"{{"v":1,"t":null,"group_name":"","group":null,"device":null,"trial":null,"refused":0,"replayed":0,"last":null,"values":{values}}}"#
+            r#"{{"v":1,"t":null,"group_name":"","group":null,"device":null,"trial":null,"unstored":null,"refused":0,"replayed":0,"last":null,"values":{values}}}"#
         )
     );
     let (low, high) = ("0f".repeat(32), "a0".repeat(32));
     assert_eq!(
         written(&full()),
         format!(
-            r#"{{"v":1,"t":1790000000000,"group_name":"field-a","group":{{"number":7,"digest":"{low}"}},"device":{{"number":3,"digest":"{high}"}},"trial":{{"layer":"device","number":4}},"refused":2,"replayed":1,"last":{{"layer":"group","number":8,"why":"undone","text":"auth must be \"certificate\" or \"token\"","failure":"dns"}},"values":{values}}}"#
+            r#"{{"v":1,"t":1790000000000,"group_name":"field-a","group":{{"number":7,"digest":"{low}"}},"device":{{"number":3,"digest":"{high}"}},"trial":{{"layer":"device","number":4}},"unstored":{{"layer":"group","number":9}},"refused":2,"replayed":1,"last":{{"layer":"group","number":8,"why":"undone","text":"auth must be \"certificate\" or \"token\"","failure":"dns"}},"values":{values}}}"#
         )
     );
     for state in [empty(), full()] {
@@ -113,6 +115,7 @@ fn longest() -> ConfigurationState {
         group: in_force,
         device: in_force,
         trial: Some((Layer::Device, u32::MAX)),
+        unstored: Some((Layer::Device, u32::MAX)),
         refused: u32::MAX,
         replayed: u32::MAX,
         last: Some(Refused {
@@ -165,6 +168,7 @@ fn a_missing_an_unknown_and_a_doubled_member_is_refused_at_every_depth() {
         "group",
         "device",
         "trial",
+        "unstored",
         "refused",
         "replayed",
         "last",
@@ -234,6 +238,7 @@ proptest! {
             group: there[0].then_some(InForce { number: one, digest }),
             device: there[1].then_some(InForce { number: two, digest }),
             trial: there[2].then_some((Layer::Group, three)),
+            unstored: there[1].then_some((Layer::Device, two)),
             last: there[3].then(|| Refused {
                 layer: there[0].then_some(Layer::Device), number: one, why: Refusal::ALL[why], text: cut(&text),
                 failure: there[1].then_some(Failure::ALL[failure]),

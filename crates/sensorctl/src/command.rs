@@ -75,6 +75,8 @@ pub enum Standing {
     Interrupted,
     /// It has not begun it.
     Refused(Refusal),
+    /// Its own flash or vault failed.
+    Failed,
 }
 
 impl Standing {
@@ -92,6 +94,7 @@ impl fmt::Display for Standing {
             Self::Done => f.write_str("done"),
             Self::Interrupted => write!(f, "interrupted: {}", Outcome::Interrupted),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Failed => write!(f, "failed: {}", Outcome::Failed),
         }
     }
 }
@@ -245,6 +248,7 @@ impl Order {
             (Outcome::Done, _) => Standing::Done,
             (Outcome::Interrupted, _) => Standing::Interrupted,
             (Outcome::Refused, refusal) => Standing::Refused(refusal?),
+            (Outcome::Failed, _) => Standing::Failed,
         })
     }
 }

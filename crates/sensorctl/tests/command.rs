@@ -79,7 +79,7 @@ fn answers_are_shown_by_name_and_what_is_kept_is_taken_back() {
         "reboot number 1 for 3 devices",
         "dev-1: done",
         "dev-2: refused: the time until",
-        "1 done, 1 refused or interrupted, 1 open",
+        "1 done, 1 refused, interrupted or failed, 1 open",
         "open: dev-3 (no answer)",
     ] {
         assert!(text.contains(line), "{line}: {text}");

@@ -48,6 +48,7 @@ fn state(name: &str, group: Option<&Change>) -> ConfigurationState {
         group: group.map(in_force),
         device: None,
         trial: None,
+        unstored: None,
         refused: 0,
         replayed: 0,
         last: None,

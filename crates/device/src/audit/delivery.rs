@@ -2,6 +2,7 @@
 
 use super::kept::Acknowledged;
 use super::{Audit, Piece, RESEND_PERIOD_MS, RingError};
+use crate::gate::Rejected;
 use crate::platform::{LogFlash, Uptime};
 use protocol::Refusal;
 use protocol::audit::Hash;
@@ -67,24 +68,24 @@ impl Audit {
     }
 
     /// The operator has the log up to and with this record; true where that is new.
-    pub fn acknowledge<P: LogFlash>(
+    pub(crate) fn acknowledge<P: LogFlash>(
         &mut self,
         platform: &mut P,
         number: u32,
         hash: &Hash,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, Rejected> {
         if let Some(known) = self.kept.acknowledged {
             if number < known.number {
                 return Ok(false);
             }
             if number == known.number {
-                return if *hash == known.hash { Ok(false) } else { Err(Refusal::Chain) };
+                return if *hash == known.hash { Ok(false) } else { Err(Refusal::Chain.into()) };
             }
         }
         let ring = self.ring.as_ref().filter(|ring| ring.is_settled()).ok_or(Refusal::Chain)?;
-        let found = ring.hash_of(platform, number).map_err(|_| Refusal::Storage)?;
+        let found = ring.hash_of(platform, number)?;
         if found.as_ref() != Some(hash) {
-            return Err(Refusal::Chain);
+            return Err(Refusal::Chain.into());
         }
         self.kept.acknowledged = Some(Acknowledged { number, hash: *hash });
         if !self.asked {

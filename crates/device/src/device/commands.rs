@@ -3,44 +3,70 @@
 
 use super::{Device, Life};
 use crate::commands::{Around, Verdict};
+use crate::gate::{Entrance, Proven, Rejected};
 use crate::note::Note;
 use crate::outbox::Kind;
 use crate::platform::{Platform, Slots, Uptime};
 use crate::telemetry::Ring;
 use core::borrow::BorrowMut;
-use protocol::document::{Action, Command, ContentType, Power};
+use protocol::Channel;
+use protocol::document::{Action, Command, ContentType};
 use protocol::key::sha256;
-use protocol::signed::{Document, Envelope};
-use protocol::{Channel, Refusal};
+use protocol::signed::Document;
 
 impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// A document on the topic of commands; false where it is none of [`protocol::document::Command`].
-    pub(super) fn command_message(&mut self, now: Uptime, payload: &[u8]) -> bool {
-        let Ok(envelope) = Envelope::decode(payload) else { return false };
-        if envelope.content_type() != ContentType::Command {
-            return false;
-        }
-        let key = self.identity.signer(&envelope, Power::Configuration);
-        let payload = match key.and_then(|key| envelope.prove(ContentType::Command, key)) {
-            Ok(payload) => payload,
+    pub(super) fn command_message(&mut self, now: Uptime, document: &[u8]) -> bool {
+        let letter = match self.gate.open(Entrance::Command, document, None) {
+            Ok(Some(letter)) if letter.content_type() == ContentType::Command => letter,
+            Ok(None) => return true,
+            Ok(Some(_)) | Err(_) => return false,
+        };
+        let proven = match letter.prove(&self.identity) {
+            Ok(proven) => proven,
             Err(refusal) => {
                 self.identity.count(refusal);
                 self.note(Note::DocumentRefused(refusal));
                 return true;
             }
         };
-        let command = match <Command as Document>::decode(payload) {
-            Ok(command) => command,
-            Err(refusal) => {
-                self.commands.refused(now, None, refusal);
-                self.command_refused(refusal);
-                return true;
+        let mut read = None;
+        match self.judge_command(now, &proven, &mut read) {
+            Ok(verdict) => {
+                self.gate.took(Entrance::Command, letter.mark());
+                if let (Verdict::Begin(under_way), Some(command)) = (verdict, &read) {
+                    if under_way {
+                        self.telemetry.end_burst(now);
+                    }
+                    self.begin(now, command);
+                }
             }
-        };
-        if let Err(refusal) = self.identity.check_audience(&command.audience) {
-            self.command_refused(refusal);
-            return true;
+            Err(Rejected::Peer(refusal)) => {
+                self.identity.count(refusal);
+                self.note(Note::CommandRefused(refusal));
+            }
+            Err(Rejected::Own(own)) => {
+                if let Some(command) = &read {
+                    self.commands.failed(now, command);
+                }
+                self.own_failed(own);
+            }
         }
+        self.command_settled();
+        true
+    }
+
+    /// `read`: what it says, where it is for this device. Only then is the service told what came of it.
+    fn judge_command(
+        &mut self,
+        now: Uptime,
+        proven: &Proven<'_>,
+        read: &mut Option<Command>,
+    ) -> Result<Verdict, Rejected> {
+        let command = <Command as Document>::decode(proven.payload()).inspect_err(|refusal| {
+            self.commands.refused(now, None, *refusal);
+        })?;
+        self.identity.check_audience(&command.audience)?;
         let around = Around {
             now,
             time: self.clock.time(now).filter(|_| self.clock.is_plausible(now)),
@@ -48,27 +74,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             has_log: self.platform.log_layout().is_some(),
             rotating: self.identity.is_rotating(),
         };
-        let (digest, signer) = (sha256(&[payload]), envelope.signer());
-        match self.commands.judge(&command, digest, signer, &around, &mut self.platform) {
-            Ok(Verdict::Known) => {}
-            Ok(Verdict::Begin(under_way)) => {
-                if under_way {
-                    self.telemetry.end_burst(now);
-                }
-                self.begin(now, &command);
-            }
-            Err(refusal) => {
-                self.commands.refused(now, Some(&command), refusal);
-                self.command_refused(refusal);
-            }
+        let digest = sha256(&[proven.payload()]);
+        let judged = self.commands.judge(&command, digest, proven.signer(), &around, &mut self.platform);
+        if let Err(Rejected::Peer(refusal)) = judged {
+            self.commands.refused(now, Some(&command), refusal);
         }
-        self.command_settled();
-        true
-    }
-
-    fn command_refused(&mut self, refusal: Refusal) {
-        self.identity.count(refusal);
-        self.note(Note::CommandRefused(refusal));
+        *read = Some(command);
+        judged
     }
 
     /// The record says that it is begun.
@@ -90,7 +102,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                 Ok(()) => self.command_done(now),
                 Err(error) => {
                     self.stored(Err(error));
-                    self.commands.failed(now, command);
+                    self.commands.give_up(now, command);
                 }
             },
             Action::SendLog { from } => self.send_log_from(from),

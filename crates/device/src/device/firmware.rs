@@ -2,6 +2,7 @@
 //! the restart into another image. Decides nothing that [`crate::update`] could.
 
 use super::{Device, Life};
+use crate::gate::{Entrance, newer};
 use crate::interface::Command;
 use crate::note::Note;
 use crate::outbox::Kind;
@@ -9,7 +10,7 @@ use crate::platform::{Platform, Slots, Uptime};
 use crate::telemetry::Ring;
 use crate::update::{Act, Health, Moment, SENSOR_FAULTS};
 use core::borrow::BorrowMut;
-use protocol::document::Power;
+use protocol::document::{Power, Rollout};
 use protocol::firmware::FirmwareTopic;
 use protocol::{Channel, EpochMillis};
 
@@ -73,18 +74,25 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if !self.update.is_active() || payload.is_empty() {
             return;
         }
-        let judged = self.identity.rollout(payload).and_then(|(document, signer)| {
-            if self.update.is_in_force(&document, signer) {
-                return Ok(None);
+        let letter = match self.gate.open(Entrance::Rollout, payload, None) {
+            Ok(None) => return,
+            Ok(Some(letter)) => letter,
+            Err(refusal) => return self.update.rollout_refused(now, refusal),
+        };
+        let judged = letter.admit::<Rollout>(&self.identity).and_then(|document| {
+            let in_force = self.update.is_in_force(&document, document.signer());
+            if !in_force {
+                newer(document.number, self.update.rollout_number(&document.signer()))?;
             }
-            crate::identity::documents::newer(document.number, self.update.rollout_number(&signer))?;
-            Ok(Some((document, signer)))
+            Ok((document, in_force))
         });
         match judged {
-            Ok(None) => {}
-            Ok(Some((document, signer))) => {
-                let moment = moment!(self, now);
-                self.update.rollout(&moment, &document, signer, &mut self.platform);
+            Ok((document, in_force)) => {
+                self.gate.took(Entrance::Rollout, document.mark());
+                if !in_force {
+                    let moment = moment!(self, now);
+                    self.update.rollout(&moment, &document, document.signer(), &mut self.platform);
+                }
             }
             Err(refusal) => self.update.rollout_refused(now, refusal),
         }

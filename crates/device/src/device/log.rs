@@ -3,6 +3,7 @@
 
 use super::{Device, NOTES_MAX};
 use crate::audit::{self, Audit, Piece, RingError, Stamp};
+use crate::gate::{Entrance, Rejected};
 use crate::interface::End;
 use crate::note::Note;
 use crate::outbox::Kind;
@@ -11,9 +12,9 @@ use crate::telemetry::Ring;
 use crate::vault;
 use core::borrow::BorrowMut;
 use protocol::audit::{Event, Hash};
-use protocol::document::{Audience, ContentType, LOG_PAYLOAD_BYTES_MAX, LogAcknowledgement, LogDelivery};
-use protocol::signed::{Envelope, SealError};
-use protocol::{Channel, DeviceId, Refusal};
+use protocol::document::{Audience, LOG_PAYLOAD_BYTES_MAX, LogAcknowledgement, LogDelivery};
+use protocol::signed::SealError;
+use protocol::{Channel, DeviceId};
 
 /// How long after a connection the log waits for an acknowledgement that is retained, in milliseconds.
 const PATIENCE_MS: u64 = 2_000;
@@ -112,7 +113,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     }
 
     /// The log does not record its own failures: they are counted, and it says later how many events it missed.
-    fn log_failed(&mut self, error: RingError) {
+    pub(super) fn log_failed(&mut self, error: RingError) {
         self.storage_errors = self.storage_errors.saturating_add(1);
         let _full = self.notes.push_back(Note::LogFailed(error));
     }
@@ -127,20 +128,21 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                     self.note(Note::DocumentAccepted(Channel::LogDesired));
                 }
             }
-            Err(refusal) => {
+            Err(Rejected::Peer(refusal)) => {
                 self.refused = self.refused.saturating_add(1);
                 self.note(Note::DocumentRefused(refusal));
             }
+            Err(Rejected::Own(own)) => self.own_failed(own),
         }
     }
 
-    fn judge_acknowledgement(&mut self, payload: &[u8]) -> Result<bool, Refusal> {
-        let envelope = Envelope::decode(payload)?;
-        if envelope.content_type() != ContentType::LogAcknowledgement {
-            return Err(Refusal::ContentType);
-        }
-        let document = self.identity.verify::<LogAcknowledgement>(&envelope)?;
-        self.log.audit.acknowledge(&mut self.platform, document.number, &document.hash)
+    /// True where it says more than was known.
+    fn judge_acknowledgement(&mut self, payload: &[u8]) -> Result<bool, Rejected> {
+        let Some(letter) = self.gate.open(Entrance::Log, payload, None)? else { return Ok(false) };
+        let document = letter.admit::<LogAcknowledgement>(&self.identity)?;
+        let new = self.log.audit.acknowledge(&mut self.platform, document.number, &document.hash)?;
+        self.gate.took(Entrance::Log, document.mark());
+        Ok(new)
     }
 
     /// The next piece of the log, where there is one to deliver.

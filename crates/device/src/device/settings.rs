@@ -2,6 +2,7 @@
 //! what changes at once. Decides nothing that [`crate::settings`] could. R-CONF, R-NET-CONFIG.
 
 use super::Device;
+use crate::gate::{Entrance, Rejected};
 use crate::note::Note;
 use crate::outbox::Kind;
 use crate::platform::{Platform, Slots, Uptime};
@@ -12,7 +13,7 @@ use protocol::{Channel, Configuration, Failure};
 
 impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// A change of the configuration, on the device's topic or on its group's.
-    pub(super) fn settings_message(&mut self, now: Uptime, payload: &[u8]) {
+    pub(super) fn settings_message(&mut self, now: Uptime, entrance: Entrance, payload: &[u8]) {
         // What is retained and withdrawn comes as an empty message: what is in force stays.
         if payload.is_empty() {
             return;
@@ -27,7 +28,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             store: &mut self.platform,
             scratch: &mut self.buffer,
         };
-        match self.settings.message(payload, &mut around) {
+        match self.settings.message(entrance, payload, &mut self.gate, &mut around) {
             Ok(None) => {}
             Ok(Some(taken)) => {
                 let (layer, number) = (taken.layer, taken.number);
@@ -41,7 +42,8 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                     self.begin_again(now);
                 }
             }
-            Err(why) => {
+            Err(Rejected::Own(own)) => self.own_failed(own),
+            Err(Rejected::Peer(why)) => {
                 let refused = self.settings.last();
                 let (layer, number) = refused.map_or((None, 0), |refused| (refused.layer, refused.number));
                 self.reason_due = refused.is_some_and(|refused| !refused.text.is_empty());
@@ -112,6 +114,9 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         let Decided { layer, number, former, failure, storage } = decided;
         self.stored(storage.map_or(Ok(()), Err));
         if let Some(former) = former {
+            // What is undone or damaged is looked at again when it comes again.
+            self.gate.forget(Entrance::Configuration);
+            self.gate.forget(Entrance::GroupConfiguration);
             self.note(Note::ConfigurationUndone { layer, number, failure });
             self.configure(now, former, 0);
             self.begin_again(now);

@@ -2,12 +2,13 @@
 //! and the last words of a device whose life is over. Decides nothing that [`crate::identity`] could.
 
 use super::{Device, Life};
+use crate::gate::{Entrance, Own, Rejected};
 use crate::identity::{Asked, Credentials, Effect, IdentityError};
 use crate::interface::{Command, End, Event};
 use crate::note::Note;
 use crate::outbox::Kind;
 use crate::platform::{Platform, Slots, Uptime};
-use crate::provisioning::identity_fault;
+use crate::provisioning::{identity_fault, vault_fault};
 use crate::session::Request;
 use crate::telemetry::Ring;
 use crate::vault;
@@ -48,7 +49,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             return;
         }
         if group_topic(self.identity.group()).is_some_and(|topic| topic == text) {
-            return self.settings_message(now, payload);
+            return self.settings_message(now, Entrance::GroupConfiguration, payload);
         }
         let Some(Topic { channel, .. }) =
             Topic::decode(text).filter(|topic| topic.device == *self.identity.id())
@@ -60,22 +61,36 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if payload.is_empty() {
             return;
         }
+        let Some(entrance) = Entrance::of(channel) else {
+            self.identity.count(Refusal::ContentType);
+            return self.note(Note::DocumentRefused(Refusal::ContentType));
+        };
         self.log.reading = Some(channel);
-        match channel {
-            Channel::ConfigDesired => return self.settings_message(now, payload),
-            Channel::LogDesired => return self.log_message(now, payload),
-            Channel::Command if self.command_message(now, payload) => return,
+        match entrance {
+            Entrance::Configuration => return self.settings_message(now, entrance, payload),
+            Entrance::Log => return self.log_message(now, payload),
+            Entrance::Command if self.command_message(now, payload) => return,
             _ => {}
         }
         let time = self.time(now);
-        match self.identity.message(channel, payload, time, &mut self.platform) {
+        match self.identity.message(entrance, payload, time, &mut self.gate, &mut self.platform) {
             Ok(Effect::Retire(end)) => self.retire(end),
             Ok(Effect::Known) => {}
             Ok(effect) => {
                 self.note(Note::DocumentAccepted(channel));
                 self.take_effect(now, effect);
             }
-            Err(refusal) => self.note(Note::DocumentRefused(refusal)),
+            Err(Rejected::Peer(refusal)) => self.note(Note::DocumentRefused(refusal)),
+            Err(Rejected::Own(own)) => self.own_failed(own),
+        }
+    }
+
+    /// What failed is the device's own: it is counted and noted as that, and no fault of whoever sent something.
+    pub(super) fn own_failed(&mut self, own: Own) {
+        match own {
+            Own::Storage(error) => self.stored(Err(error)),
+            Own::Vault(error) => self.note(Note::IdentityFailed(error.into())),
+            Own::Log(error) => self.log_failed(error),
         }
     }
 
@@ -94,9 +109,9 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     fn retire(&mut self, end: End) {
         self.log_retirement(end);
         match self.identity.retire(end, &mut self.platform) {
-            Err(refusal) => {
+            Err(error) => {
                 self.log.last = None;
-                return self.note(Note::DocumentRefused(refusal));
+                return self.stored(Err(error));
             }
             Ok(Some(error)) => {
                 self.note(Note::DocumentAccepted(Channel::Command));
@@ -308,13 +323,22 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if !self.identity.has_ended(time) {
             return Err(Fault::NotEnded);
         }
-        let mut judged = self.identity.message(Channel::IdentityDesired, document, time, &mut self.platform);
-        if judged == Ok(Effect::Known) {
-            // What was taken once answers no other request; over the network it may come again with each connection.
-            self.identity.count(Refusal::Replayed);
-            judged = Err(Refusal::Replayed);
-        }
-        if let Err(refusal) = judged {
+        let judged =
+            self.identity.message(Entrance::Certificate, document, time, &mut self.gate, &mut self.platform);
+        let refusal = match judged {
+            Ok(Effect::Known) => {
+                // What was taken once answers no other request; over the network it may come again with each connection.
+                self.identity.count(Refusal::Replayed);
+                Some(Refusal::Replayed)
+            }
+            Ok(_) => None,
+            Err(Rejected::Peer(refusal)) => Some(refusal),
+            Err(Rejected::Own(own)) => {
+                self.own_failed(own);
+                return Err(own_fault(own));
+            }
+        };
+        if let Some(refusal) = refusal {
             self.note(Note::DocumentRefused(refusal));
             return Err(Fault::Document(refusal));
         }
@@ -387,5 +411,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     pub(super) fn last_deadline(&self, now: Uptime) -> Uptime {
         let answer = self.outbox.oldest().map(|oldest| oldest.after(self.session.answer_timeout_ms()));
         answer.or_else(|| self.session.next_deadline(false)).unwrap_or(now)
+    }
+}
+
+/// What the factory's line is told of it.
+const fn own_fault(own: Own) -> Fault {
+    match own {
+        Own::Storage(_) | Own::Log(_) => Fault::Storage,
+        Own::Vault(error) => vault_fault(error),
     }
 }

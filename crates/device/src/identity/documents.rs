@@ -1,40 +1,41 @@
 //! Signed documents from the service: whether each counts, and what it changes. R-AUTHORITY, R-ROOTS, R-SECRET-ROTATE,
 //! R-REPROVISION, R-DESTROY.
 //!
-//! In this order: form, topic, authority, signature, payload, audience, number, content. What fails is refused by name and
-//! counted, and changes nothing.
+//! [`crate::gate`] has the order of the checks. What fails is refused by name and counted, and changes nothing.
 
-use super::record::{self, Life, Mark, Pending};
+use super::record::{self, Life, Pending};
 use super::{Effect, Identity, IdentityError};
+use crate::gate::{Admitted, Entrance, Gate, Mark, Rejected, newer};
 use crate::interface::End;
-use crate::platform::{Key, Platform, StorageError, Uptime};
+use crate::platform::{Key, Platform, StorageError, Uptime, VaultError};
 use crate::stored::{self, Stored};
 use protocol::document::{
     Audience, AuthorityKey, ContentType, IdentityCertificate, KeyUse, Power, RETIREMENT_S_MAX, Retirement,
-    Rollout, RootList,
+    RootList,
 };
-use protocol::signed::{Document, Envelope, Verified};
+use protocol::signed::Envelope;
 use protocol::x509::Certificate;
 use protocol::x509::path::check_roots;
-use protocol::{Channel, DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
+use protocol::{DeviceId, EpochMillis, KeyId, PublicKey, Refusal};
 
 /// Room for a list of roots while it is written.
 const SCRATCH: usize = record::ROOTS_BYTES_MAX;
 
 impl Identity {
-    /// Takes in a message from the service.
+    /// Takes in a document about identity and trust.
     pub(crate) fn message<P: Platform>(
         &mut self,
-        channel: Channel,
-        payload: &[u8],
+        entrance: Entrance,
+        document: &[u8],
         time: EpochMillis,
+        gate: &mut Gate,
         platform: &mut P,
-    ) -> Result<Effect, Refusal> {
-        let done = self.judge(channel, payload, time, platform);
+    ) -> Result<Effect, Rejected> {
+        let done = self.judge(entrance, document, time, gate, platform);
         match done {
-            Ok(Effect::Known) => {}
+            Ok(Effect::Known) | Err(Rejected::Own(_)) => {}
             Ok(_) => self.said = false,
-            Err(refusal) => self.count(refusal),
+            Err(Rejected::Peer(refusal)) => self.count(refusal),
         }
         done
     }
@@ -52,63 +53,37 @@ impl Identity {
 
     fn judge<P: Platform>(
         &mut self,
-        channel: Channel,
-        payload: &[u8],
+        entrance: Entrance,
+        document: &[u8],
         time: EpochMillis,
+        gate: &mut Gate,
         platform: &mut P,
-    ) -> Result<Effect, Refusal> {
-        let mark = record::mark(payload);
-        if mark.is_some() && mark == self.known(channel) {
+    ) -> Result<Effect, Rejected> {
+        let Some(letter) = gate.open(entrance, document, self.known(entrance))? else {
             return Ok(Effect::Known);
-        }
-        let envelope = Envelope::decode(payload)?;
-        match (channel, envelope.content_type()) {
-            (Channel::RootsDesired, ContentType::Roots) => self.roots_list(&envelope, mark, time, platform),
-            (Channel::AuthorityDesired, ContentType::AuthorityKey) => {
-                self.authority_key(&envelope, mark, platform)
-            }
-            (Channel::IdentityDesired, ContentType::Certificate) => {
-                self.certificate(&envelope, mark, time, platform)
-            }
-            (Channel::Command, ContentType::Retirement) => self.retirement(&envelope, time),
-            _ => Err(Refusal::ContentType),
+        };
+        match letter.content_type() {
+            ContentType::Roots => self.roots_list(&letter.admit(self)?, time, platform),
+            ContentType::AuthorityKey => self.authority_key(&letter.admit(self)?, platform),
+            ContentType::Certificate => self.certificate(&letter.admit(self)?, time, platform),
+            ContentType::Retirement => self.retirement(&letter.admit(self)?, time),
+            _ => Err(Refusal::ContentType.into()),
         }
     }
 
-    /// The last document that was taken on this channel: it is retained, and comes again with every connection.
-    const fn known(&self, channel: Channel) -> Option<Mark> {
-        match channel {
-            Channel::RootsDesired => self.record.roots_mark,
-            Channel::AuthorityDesired => self.record.authority_mark,
-            Channel::IdentityDesired => self.record.certificate_mark,
+    /// The last document that was taken there: it is retained, and comes again with every connection.
+    const fn known(&self, entrance: Entrance) -> Option<Mark> {
+        match entrance {
+            Entrance::Roots => self.record.roots_mark,
+            Entrance::Authority => self.record.authority_mark,
+            Entrance::Certificate => self.record.certificate_mark,
             _ => None,
         }
-    }
-
-    /// Proves that a rollout is the configuration authority's and for this device; who has proven it.
-    pub(crate) fn rollout(&self, payload: &[u8]) -> Result<(Rollout, KeyId), Refusal> {
-        let envelope = Envelope::decode(payload)?;
-        if envelope.content_type() != ContentType::Rollout {
-            return Err(Refusal::ContentType);
-        }
-        let signer = envelope.signer();
-        Ok((self.verify::<Rollout>(&envelope)?.into_inner(), signer))
     }
 
     /// The key of a power.
     pub(crate) const fn authority(&self, power: Power) -> Option<&PublicKey> {
         self.record.authority(power)
-    }
-
-    /// Proves that a document is a `T` of who may sign it, and for this device.
-    pub(crate) fn verify<'b, T: Document<'b>>(
-        &self,
-        envelope: &Envelope<'b>,
-    ) -> Result<Verified<T>, Refusal> {
-        let key = self.signer(envelope, T::CONTENT_TYPE.power())?;
-        let document = envelope.verify::<T>(key)?;
-        self.check_audience(&document.audience())?;
-        Ok(document)
     }
 
     /// The key of `power`, where the document names it as its signer's.
@@ -140,82 +115,70 @@ impl Identity {
 
     fn roots_list<P: Platform>(
         &mut self,
-        envelope: &Envelope<'_>,
-        mark: Option<Mark>,
+        list: &Admitted<RootList<'_>>,
         time: EpochMillis,
         platform: &mut P,
-    ) -> Result<Effect, Refusal> {
-        let list = self.verify::<RootList<'_>>(envelope)?;
+    ) -> Result<Effect, Rejected> {
         newer(list.number, self.record.roots_seen)?;
         if self.record.roots_trial.is_some() {
-            return Err(Refusal::Unexpected);
+            return Err(Refusal::Unexpected.into());
         }
         check_roots(&list.roots.0, time).map_err(|_| Refusal::Certificate)?;
         let mut buffer = [0; SCRATCH];
         let place = Key::Roots(self.record.roots.other());
-        stored::write(platform, place, &list.roots, &mut buffer).map_err(|_| Refusal::Storage)?;
-        let changed = self.change(platform, |record| {
+        stored::write(platform, place, &list.roots, &mut buffer)?;
+        self.change(platform, |record| {
             record.roots_trial = Some(list.number);
             record.roots_seen = list.number;
-            record.roots_mark = mark;
-        });
-        changed.map_err(|_| Refusal::Storage)?;
+            record.roots_mark = list.mark();
+        })?;
         Ok(Effect::Reconnect)
     }
 
     fn authority_key<P: Platform>(
         &mut self,
-        envelope: &Envelope<'_>,
-        mark: Option<Mark>,
+        document: &Admitted<AuthorityKey>,
         platform: &mut P,
-    ) -> Result<Effect, Refusal> {
-        let document = self.verify::<AuthorityKey>(envelope)?;
+    ) -> Result<Effect, Rejected> {
         newer(document.number, self.record.authority_number)?;
         // One key with two powers would be one power.
         if self.is_known(&document.key.id()) {
-            return Err(Refusal::WrongAuthority);
+            return Err(Refusal::WrongAuthority.into());
         }
         let mut record = self.record.clone();
-        (record.authority_number, record.authority_mark) = (document.number, mark);
+        (record.authority_number, record.authority_mark) = (document.number, document.mark());
         match document.power {
             Power::Firmware => record.firmware = Some(document.key),
             Power::Configuration => record.configuration = Some(document.key),
             Power::Anchors => record.anchors = Some(document.key),
-            Power::Factory | Power::Device => return Err(Refusal::Payload),
+            Power::Factory | Power::Device => return Err(Refusal::Payload.into()),
         }
-        self.commit(record, platform).map_err(|_| Refusal::Storage)?;
+        self.commit(record, platform)?;
         Ok(Effect::Authority(document.power, document.key.id()))
     }
 
     fn certificate<P: Platform>(
         &mut self,
-        envelope: &Envelope<'_>,
-        mark: Option<Mark>,
+        document: &Admitted<IdentityCertificate<'_>>,
         time: EpochMillis,
         platform: &mut P,
-    ) -> Result<Effect, Refusal> {
-        let document = self.verify::<IdentityCertificate<'_>>(envelope)?;
+    ) -> Result<Effect, Rejected> {
         alone(&document.audience)?;
         newer(document.number, self.record.certificate)?;
         let Some(pending) = self.record.pending.filter(|pending| pending.certificate.is_none()) else {
-            return Err(Refusal::Unexpected);
+            return Err(Refusal::Unexpected.into());
         };
-        let mut own = |usage| match platform.public_key(pending.slot, usage) {
-            Ok(Some(key)) => Ok(key),
-            Ok(None) | Err(_) => Err(Refusal::Storage),
-        };
+        let mut own = |usage| platform.public_key(pending.slot, usage)?.ok_or(VaultError::Empty);
         if document.identity != own(KeyUse::Identity)?.id() {
-            return Err(Refusal::Unexpected);
+            return Err(Refusal::Unexpected.into());
         }
         check_chain(&document.chain.0, &self.record.id, &own(KeyUse::Tls)?, time)?;
         let mut buffer = [0; SCRATCH];
-        stored::write(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)
-            .map_err(|_| Refusal::Storage)?;
+        stored::write(platform, Key::Chain(pending.slot), &document.chain, &mut buffer)?;
         let certified = Pending { certificate: Some(document.number), ..pending };
-        let changed = self.change(platform, |record| {
-            (record.pending, record.certificate_mark) = (Some(certified), mark);
-        });
-        changed.map_err(|_| Refusal::Storage)?;
+        self.change(platform, |record| {
+            (record.pending, record.certificate_mark) = (Some(certified), document.mark());
+        })?;
         Ok(Effect::Reconnect)
     }
 
@@ -227,47 +190,33 @@ impl Identity {
         Ok(())
     }
 
-    fn retirement(&self, envelope: &Envelope<'_>, time: EpochMillis) -> Result<Effect, Refusal> {
-        let document = self.verify::<Retirement>(envelope)?;
+    fn retirement(&self, document: &Admitted<Retirement>, time: EpochMillis) -> Result<Effect, Rejected> {
         alone(&document.audience)?;
         // The document is for one life: a device that was provisioned again has another key.
         if document.identity != self.key {
-            return Err(Refusal::Replayed);
+            return Err(Refusal::Replayed.into());
         }
         if time.seconds() >= document.expires_s {
-            return Err(Refusal::Expired);
+            return Err(Refusal::Expired.into());
         }
         if document.expires_s - time.seconds() > RETIREMENT_S_MAX {
-            return Err(Refusal::Payload);
+            return Err(Refusal::Payload.into());
         }
         Ok(Effect::Retire(document.end))
     }
 
-    /// Ends the life of the identity; where something could not be wiped, says why.
+    /// Ends the life of the identity; where something could not be wiped, says why. Where the store fails first, nothing has
+    /// happened.
     pub(crate) fn retire<P: Platform>(
         &mut self,
         end: End,
         platform: &mut P,
-    ) -> Result<Option<IdentityError>, Refusal> {
-        if Life::Ending(end).store(platform).is_err() {
-            self.refused = self.refused.saturating_add(1);
-            self.last_refusal = Some(Refusal::Storage);
-            return Err(Refusal::Storage);
-        }
+    ) -> Result<Option<IdentityError>, StorageError> {
+        Life::Ending(end).store(platform)?;
         // From here on there is no way back: where wiping fails half-way, the next start goes on with it.
         let wiped = record::finish(platform, end);
         self.ended = Some(end);
         Ok(wiped.err())
-    }
-}
-
-pub(crate) const fn newer(number: u32, last: u32) -> Result<(), Refusal> {
-    if number > last {
-        Ok(())
-    } else if number == last {
-        Err(Refusal::Replayed)
-    } else {
-        Err(Refusal::Older)
     }
 }
 

@@ -2,6 +2,7 @@
 //! certificates and roots that it does not name are left-overs of a cut and are wiped at the next start. R-SECRET-STORE,
 //! R-ROOTS, R-AUTHORITY, R-DESTROY.
 
+use crate::gate::Mark;
 use crate::platform::{
     BACKLOG_SLOTS, ChangePlace, Key, KeySlot, KeyValue, Platform, RootsPlace, StorageError, VaultError,
 };
@@ -11,7 +12,7 @@ use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use protocol::document::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, Certificates, End, Power, ROOTS_MAX};
-use protocol::key::{KeyId, PublicKey, sha256};
+use protocol::key::{KeyId, PublicKey};
 use protocol::{DeviceId, Name};
 
 /// Longest record in bytes: three public keys, a key's name, two names, numbers and marks.
@@ -117,15 +118,6 @@ pub(crate) struct Record {
     /// The last certificate that was taken.
     #[n(19)]
     pub certificate_mark: Option<Mark>,
-}
-
-/// The beginning of the SHA-256 of a document as it was sent. What is retained comes again with every connection: by this it is
-/// known for the same, whoever's signature counts by then.
-pub(crate) type Mark = u64;
-
-/// The mark of a document.
-pub(crate) fn mark(document: &[u8]) -> Option<Mark> {
-    sha256(&[document]).first_chunk().copied().map(u64::from_be_bytes)
 }
 
 impl Record {

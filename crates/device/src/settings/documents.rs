@@ -1,19 +1,18 @@
 //! Signed changes from the service: whether each counts, and what it changes. R-CONF, R-AUTHORITY.
 //!
-//! In this order: form, authority, signature, schema, audience, number, what it makes of the others. What fails is refused by
-//! name and counted, and changes nothing.
+//! [`crate::gate`] has the order of the checks; what a change makes of the others comes last. What fails is refused by name
+//! and counted, and changes nothing.
 
 use super::compose::{Fault, Source, compose};
 use super::record::{Held, Record, Trial};
 use super::trial::{is_same_service, new_servers, same_reach};
 use super::{REFUSAL_SAY_PERIOD_MS, Settings};
+use crate::gate::{Entrance, Gate, Letter, Rejected};
 use crate::identity::Identity;
-use crate::platform::{Key, KeyValue, Uptime};
+use crate::platform::{Key, KeyValue, StorageError, Uptime};
 use crate::stored::Stored;
 use protocol::config::{Change, Head, RefusalText, Refused, cut};
-use protocol::document::{ContentType, Power};
 use protocol::key::{Digest, sha256};
-use protocol::signed::Envelope;
 use protocol::{Configuration, KeyId, Layer, Refusal};
 
 /// A change that was taken.
@@ -72,13 +71,28 @@ impl Settings {
     /// in [`Self::last`] then.
     pub(crate) fn message<S: KeyValue>(
         &mut self,
+        entrance: Entrance,
         document: &[u8],
+        gate: &mut Gate,
         around: &mut Surroundings<'_, S>,
-    ) -> Result<Option<Taken>, Refusal> {
+    ) -> Result<Option<Taken>, Rejected> {
         let mut suspect = Suspect { layer: None, number: 0, text: RefusalText::new(), digest: None };
-        match self.judge(document, around, &mut suspect) {
-            Ok(taken) => Ok(taken),
-            Err(why) => self.refuse(around.now, why, suspect),
+        let letter = match gate.open(entrance, document, None) {
+            Ok(None) => return Ok(None),
+            Ok(Some(letter)) => letter,
+            Err(why) => return self.refuse(around.now, why, suspect),
+        };
+        match self.judge(&letter, around, &mut suspect) {
+            Ok(taken) => {
+                gate.took(entrance, letter.mark());
+                Ok(taken)
+            }
+            Err(Rejected::Peer(why)) => self.refuse(around.now, why, suspect),
+            Err(own) => {
+                self.unstored_change = suspect.layer.map(|layer| (layer, suspect.number));
+                self.say_soon(around.now);
+                Err(own)
+            }
         }
     }
 
@@ -87,7 +101,7 @@ impl Settings {
         self.last.as_ref()
     }
 
-    fn refuse(&mut self, now: Uptime, why: Refusal, suspect: Suspect) -> Result<Option<Taken>, Refusal> {
+    fn refuse(&mut self, now: Uptime, why: Refusal, suspect: Suspect) -> Result<Option<Taken>, Rejected> {
         let Suspect { layer, number, text, digest } = suspect;
         // A proven one comes again with every connection, and is looked at again: what it did not fit may have changed.
         if why == Refusal::Configuration && digest.is_some() {
@@ -103,25 +117,26 @@ impl Settings {
             self.refused = self.refused.saturating_add(1);
         }
         self.last = Some(Refused { layer, number, why, text, failure: None });
+        self.say_soon(now);
+        Err(why.into())
+    }
+
+    /// The service is to be told what came of a document, but not too often.
+    fn say_soon(&mut self, now: Uptime) {
         let due = self.refusal_said.map_or(now, |said| said.after(REFUSAL_SAY_PERIOD_MS)).max(now);
         if self.say.is_none_or(|say| say > due) {
             (self.say, self.refusal_said) = (Some(due), Some(due));
         }
-        Err(why)
     }
 
     fn judge<S: KeyValue>(
         &mut self,
-        document: &[u8],
+        letter: &Letter<'_>,
         around: &mut Surroundings<'_, S>,
         suspect: &mut Suspect,
-    ) -> Result<Option<Taken>, Refusal> {
-        let envelope = Envelope::decode(document)?;
-        if envelope.content_type() != ContentType::Configuration {
-            return Err(Refusal::ContentType);
-        }
-        let key = around.identity.signer(&envelope, Power::Configuration)?;
-        let payload = envelope.prove(ContentType::Configuration, key)?;
+    ) -> Result<Option<Taken>, Rejected> {
+        let proven = letter.prove(around.identity)?;
+        let payload = proven.payload();
         let digest = sha256(&[payload]);
         suspect.digest = Some(digest);
         let change = Change::decode(payload).map_err(|error| {
@@ -134,7 +149,7 @@ impl Settings {
         around.identity.check_audience(&change.audience)?;
         let (layer, number) = (change.layer(), change.number);
         (suspect.layer, suspect.number) = (Some(layer), number);
-        let signer = envelope.signer();
+        let signer = proven.signer();
         let held = match self.stand(signer, layer, number, &digest)? {
             Standing::Known => return Ok(None),
             Standing::Undone => {
@@ -153,7 +168,7 @@ impl Settings {
         if self.is_trying() || around.new_firmware {
             // Its number is not used up: it comes again.
             self.put_off = true;
-            return Err(Refusal::Unexpected);
+            return Err(Refusal::Unexpected.into());
         }
         let (group, device) = match layer {
             Layer::Group => (Source::Given(&change), Source::from(self.in_force(Layer::Device))),
@@ -161,21 +176,21 @@ impl Settings {
         };
         let candidate =
             compose(group, device, around.store, around.scratch).map_err(|fault| match fault {
-                Fault::Storage(_) => Refusal::Storage,
+                Fault::Storage(error) => Rejected::from(error),
                 Fault::Invalid(error) => {
                     self.misfit = Some(layer);
                     suspect.text = cut(&error);
-                    Refusal::Configuration
+                    Refusal::Configuration.into()
                 }
             })?;
         let trial = !same_reach(&candidate, around.running);
         if trial && around.busy {
             self.put_off = true;
-            return Err(Refusal::Unexpected);
+            return Err(Refusal::Unexpected.into());
         }
         let place =
-            held.map(|held| held.place).or_else(|| self.record.free_place()).ok_or(Refusal::Storage)?;
-        around.store.write(Key::Change(place), payload).map_err(|_| Refusal::Storage)?;
+            held.map(|held| held.place).or_else(|| self.record.free_place()).ok_or(StorageError::Full)?;
+        around.store.write(Key::Change(place), payload)?;
         let held = Held { place, number, digest };
         let reached = is_same_service(&candidate, around.running) && around.connected;
         let sought = new_servers(around.running, &candidate);
@@ -183,8 +198,9 @@ impl Settings {
             self.begin(signer, layer, held, around.store)?;
             self.attempt(around.now, reached, sought);
         } else {
-            self.commit(Some(signer), layer, held, around.store).map_err(|_| Refusal::Storage)?;
+            self.commit(Some(signer), layer, held, around.store)?;
         }
+        self.unstored_change = None;
         self.say = Some(around.now);
         Ok(Some(Taken {
             layer,
@@ -202,7 +218,7 @@ impl Settings {
         layer: Layer,
         held: Held,
         store: &mut S,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StorageError> {
         let mut record: Record = self.record.clone();
         // One that was in force and was damaged is not in force again before it has proven itself.
         if record.in_force(layer) == Some(held) {
@@ -210,7 +226,7 @@ impl Settings {
         }
         record.trial = Some(Trial { layer, held, starts: 0 });
         record.see(signer, layer, held);
-        record.store(store).map_err(|_| Refusal::Storage)?;
+        record.store(store)?;
         (self.record, self.unstored) = (record, false);
         Ok(())
     }

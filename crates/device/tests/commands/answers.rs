@@ -84,7 +84,7 @@ fn what_is_done_is_told_when_the_record_says_so() {
 }
 
 #[test]
-fn a_rotation_that_the_store_does_not_take_is_refused_and_nothing_is_made() {
+fn a_rotation_that_the_store_does_not_take_has_failed_and_nothing_is_made() {
     let mut field = field();
     let command = command(&field, 1, Action::Rotate);
     // The command's record is written, the identity's is not.
@@ -92,7 +92,7 @@ fn a_rotation_that_the_store_does_not_take_is_refused_and_nothing_is_made() {
     send(&mut field, &command);
     assert_eq!(
         said(&field),
-        [answer(1, Action::Rotate, Outcome::Begun), refused(1, Action::Rotate, Refusal::Storage)]
+        [answer(1, Action::Rotate, Outcome::Begun), answer(1, Action::Rotate, Outcome::Failed)]
     );
     field.run(86_400_000);
     assert_eq!(field.state().certificate, 1);

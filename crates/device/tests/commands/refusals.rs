@@ -200,7 +200,7 @@ fn a_store_that_fails_keeps_a_command_from_being_begun_and_its_number_stays() {
         field.platform().storage_fails = true;
         field.send(Channel::Command, &signed(&command));
         field.run(1);
-        assert_eq!(said(&field), [refused(1, action, Refusal::Storage)]);
+        assert_eq!(said(&field), [answer(1, action, Outcome::Failed)]);
         assert_eq!((commanded(&field), field.restarts), (0, 0));
         field.platform().storage_fails = false;
         field.run(60_000);
@@ -222,7 +222,11 @@ fn a_key_that_takes_the_place_of_another_counts_its_own_numbers() {
     let key = world::vault::public(&new);
     let key = AuthorityKey { audience: one(), number: 1, power: Power::Configuration, key };
     field.send(Channel::AuthorityDesired, &signed_with(&key, &key_of(Power::Anchors)));
+    let notes = field.notes.len();
     send(&mut field, &thief);
+    assert_eq!(field.notes.len(), notes, "what was taken once is known");
+    let other = Command { expires_s: thief.expires_s + 1, ..thief };
+    send(&mut field, &other);
     assert_eq!(field.notes.last(), Some(&Note::DocumentRefused(Refusal::UnknownKey)));
     field.send(Channel::Command, &signed_with(&next, &new));
     field.run(0);

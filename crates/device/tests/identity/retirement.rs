@@ -181,7 +181,7 @@ fn power_that_fails_at_any_change_of_store_or_vault_is_gone_on_with() {
                 field.send(Channel::Command, &document);
                 let failed = calls.take().is_none();
                 let what = format!("{end:?}, store {store}, call {call}");
-                if field.notes.contains(&Note::DocumentRefused(Refusal::Storage)) {
+                if field.ended.is_none() && field.notes.iter().any(|note| matches!(note, Note::Storage(_))) {
                     assert_eq!((field.snapshot(), field.ended), (before, None), "{what}");
                     assert_eq!(field.state().life, Life::Provisioned, "{what}");
                     continue;

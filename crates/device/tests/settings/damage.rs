@@ -4,7 +4,7 @@
 use crate::bench::{BOUND_MS, Bench, MINUTE_MS, change, decoded, factory};
 use crate::changes::in_force;
 use crate::world::Platform;
-use device::{Key, Note};
+use device::{Key, Note, StorageError};
 use protocol::config::merge;
 use protocol::{Configuration, Layer, Refusal};
 
@@ -159,16 +159,14 @@ fn a_trial_whose_change_is_damaged_is_undone_at_the_next_start() {
 }
 
 #[test]
-fn a_store_that_fails_refuses_a_change_by_name_and_takes_it_later() {
+fn a_store_that_fails_is_no_fault_of_a_change_which_is_taken_later() {
     for calls in 0..2 {
         for fields in [r#""dead_band_pa":9"#, r#""port":8884"#] {
             let mut bench = Bench::running(53);
             let running = bench.configuration();
             bench.device().platform().store_calls.set(Some(calls));
             bench.publish(Layer::Device, &change(Layer::Device, 6, fields));
-            let why = Refusal::Storage;
-            let refused = Note::ConfigurationRefused { layer: Some(Layer::Device), number: 6, why };
-            assert_eq!(bench.notes.last(), Some(&refused), "{calls}");
+            assert_eq!(bench.notes.last(), Some(&Note::Storage(StorageError::Medium)), "{calls}");
             assert_eq!(bench.configuration(), running);
             let platform = bench.power_cut();
             bench.start(platform).expect("starts");

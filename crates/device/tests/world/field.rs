@@ -70,6 +70,8 @@ pub struct Field<P: Platform + Slots> {
     pub requests: Vec<Vec<u8>>,
     pub states: Vec<IdentityState>,
     pub reports: Vec<State>,
+    /// What it runs on.
+    pub configurations: Vec<ConfigurationState>,
     /// What became of commands.
     pub outcomes: Vec<CommandAnswer>,
     /// What else came, in order: channel and payload.
@@ -116,6 +118,7 @@ impl<P: Platform + Slots> Field<P> {
             requests: Vec::new(),
             states: Vec::new(),
             reports: Vec::new(),
+            configurations: Vec::new(),
             outcomes: Vec::new(),
             published: Vec::new(),
             sensor: false,
@@ -353,7 +356,9 @@ impl<P: Platform + Slots> Field<P> {
             Channel::State => self.reports.push(State::decode(payload).unwrap()),
             Channel::IdentityRequest => self.requests.push(payload.to_vec()),
             Channel::CommandAnswer => self.outcomes.push(CommandAnswer::decode(payload).unwrap()),
-            Channel::ConfigState => drop(ConfigurationState::decode(payload).unwrap()),
+            Channel::ConfigState => {
+                self.configurations.push(ConfigurationState::decode(payload).unwrap());
+            }
             Channel::FirmwareState => drop(FirmwareState::decode(payload).unwrap()),
             Channel::Telemetry => drop(Batch::decode(payload).unwrap()),
             _ => {}

@@ -1,8 +1,8 @@
 //! The configuration in force, as the device says itself: a retained message that replaces the one before. R-CONF.
 //!
 //! ```json
-//! {"v":1,"t":1790000000000,"group_name":"field-a","group":{"number":7,"digest":"00..."},"device":null,"trial":null,"refused":1,"replayed":0,
-//!  "last":{"layer":"group","number":8,"why":"configuration","text":"port is 0; it must be from 1 to 65535","failure":null},
+//! {"v":1,"t":1790000000000,"group_name":"field-a","group":{"number":7,"digest":"00..."},"device":null,"trial":null,"unstored":null,
+//!  "refused":1,"replayed":0,"last":{"layer":"group","number":8,"why":"configuration","text":"port is 0; it must be from 1 to 65535","failure":null},
 //!  "values":{"v":2,"number":1,"id":"dev-1",...}}
 //! ```
 
@@ -70,6 +70,8 @@ pub struct ConfigurationState {
     pub device: Option<InForce>,
     /// The change that is being tried.
     pub trial: Option<(Layer, u32)>,
+    /// The last change that the device's own store did not take; it gets it again with its next connection.
+    pub unstored: Option<(Layer, u32)>,
     /// Changes since start that were refused or undone.
     pub refused: u32,
     /// Documents since start with a number that was already used and another content than the one in force.
@@ -110,7 +112,8 @@ struct Written<'s> {
     group_name: &'s Name,
     group: Option<InForce>,
     device: Option<InForce>,
-    trial: Option<Trial>,
+    trial: Option<Named>,
+    unstored: Option<Named>,
     refused: u32,
     replayed: u32,
     last: &'s Option<Refused>,
@@ -130,7 +133,9 @@ struct Read {
     #[serde(deserialize_with = "json::nullable")]
     device: Option<InForce>,
     #[serde(deserialize_with = "json::nullable")]
-    trial: Option<Trial>,
+    trial: Option<Named>,
+    #[serde(deserialize_with = "json::nullable")]
+    unstored: Option<Named>,
     refused: u32,
     replayed: u32,
     #[serde(deserialize_with = "json::nullable")]
@@ -139,11 +144,22 @@ struct Read {
     values: Configuration,
 }
 
+/// What names a change.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Trial {
+struct Named {
     layer: Layer,
     number: u32,
+}
+
+impl Named {
+    const fn write((layer, number): (Layer, u32)) -> Self {
+        Self { layer, number }
+    }
+
+    const fn read(self) -> (Layer, u32) {
+        (self.layer, self.number)
+    }
 }
 
 impl ConfigurationState {
@@ -156,7 +172,8 @@ impl ConfigurationState {
             group_name: &self.group_name,
             group: self.group,
             device: self.device,
-            trial: self.trial.map(|(layer, number)| Trial { layer, number }),
+            trial: self.trial.map(Named::write),
+            unstored: self.unstored.map(Named::write),
             refused: self.refused,
             replayed: self.replayed,
             last: &self.last,
@@ -176,7 +193,8 @@ impl ConfigurationState {
             group_name: read.group_name,
             group: read.group,
             device: read.device,
-            trial: read.trial.map(|trial| (trial.layer, trial.number)),
+            trial: read.trial.map(Named::read),
+            unstored: read.unstored.map(Named::read),
             refused: read.refused,
             replayed: read.replayed,
             last: read.last,

@@ -80,8 +80,7 @@ pub(super) const fn is_of_envelopes_proof(refusal: Refusal) -> bool {
         | R::Configuration
         | R::Expired
         | R::Undone
-        | R::Chain
-        | R::Storage => false,
+        | R::Chain => false,
     }
 }
 

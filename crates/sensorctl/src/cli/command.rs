@@ -322,11 +322,11 @@ fn summary(order: &Order) -> Result<u8, Failure> {
     for (device, standing) in order.devices() {
         match standing {
             Standing::Done => done += 1,
-            Standing::Interrupted | Standing::Refused(_) => failed += 1,
+            Standing::Interrupted | Standing::Refused(_) | Standing::Failed => failed += 1,
             Standing::Silent | Standing::Begun => silent.push(format!("{device} ({standing})")),
         }
     }
-    super::say(format_args!("{done} done, {failed} refused or interrupted, {} open", silent.len()))?;
+    super::say(format_args!("{done} done, {failed} refused, interrupted or failed, {} open", silent.len()))?;
     if !silent.is_empty() {
         super::say(format_args!("open: {}", silent.join(", ")))?;
     }

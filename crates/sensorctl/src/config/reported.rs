@@ -56,6 +56,9 @@ fn remarks(id: &DeviceId, heard: Option<&Heard>, fleet: &Fleet) -> Vec<String> {
     if let Some((layer, number)) = state.trial {
         remarks.push(format!("{} change {number} is being tried", layer.as_str()));
     }
+    if let Some((layer, number)) = state.unstored {
+        remarks.push(format!("{} change {number}: its own flash did not take it", layer.as_str()));
+    }
     remarks.extend(state.last.as_ref().map(refusal));
     if state.replayed > 0 {
         remarks.push(format!("{} documents with a number that was already used", state.replayed));
@@ -149,8 +152,9 @@ pub fn json(ids: &[&DeviceId], fleet: &Fleet, odd: &[Odd], now: EpochMillis) -> 
         if let Some(state) = heard.and_then(Heard::said) {
             value["group_change"] = in_force_json(state.group);
             value["own_change"] = in_force_json(state.device);
-            value["trial"] =
-                json!(state.trial.map(|(layer, number)| json!({"layer": layer.as_str(), "number": number})));
+            let named = |(layer, number): (Layer, u32)| json!({"layer": layer.as_str(), "number": number});
+            value["trial"] = json!(state.trial.map(named));
+            value["unstored"] = json!(state.unstored.map(named));
             value["refused"] = json!(state.refused);
             value["replayed"] = json!(state.replayed);
             value["last"] = json!(state.last.as_ref().map(|last| json!({

@@ -31,6 +31,7 @@ pub(crate) fn state(name: &str) -> ConfigurationState {
         group: None,
         device: None,
         trial: None,
+        unstored: None,
         refused: 0,
         replayed: 0,
         last: None,

@@ -42,8 +42,10 @@ pub enum Standing {
     Trying,
     /// It is there and has not said anything of it yet.
     Waiting,
-    /// It cannot take it now, and will be given it again.
-    Postponed(Refusal),
+    /// It tries something else now, and will be given it again.
+    Postponed,
+    /// Its own store failed: it is given it again with its next connection.
+    Unstored,
     /// It is there, has said nothing of it, and the last document it refused was not proven: it may have been this one.
     Unproven(Refusal),
     /// It has not been heard for a while; never where there is no time.
@@ -86,10 +88,13 @@ impl Standing {
         if state.trial == Some((wanted.layer, wanted.number)) {
             return Self::Trying;
         }
+        if state.unstored == Some((wanted.layer, wanted.number)) {
+            return Self::Unstored;
+        }
         if let Some(last) = heard.refusal(wanted.layer).filter(|last| last.number == wanted.number) {
             return match last.why {
                 Refusal::Undone => Self::Undone(last.failure),
-                Refusal::Unexpected | Refusal::Storage => Self::Postponed(last.why),
+                Refusal::Unexpected => Self::Postponed,
                 why => Self::Refused(why, last.text.as_str().to_owned()),
             };
         }
@@ -112,7 +117,8 @@ impl Standing {
             Self::InForce => "in-force",
             Self::Trying => "trying",
             Self::Waiting => "waiting",
-            Self::Postponed(_) => "postponed",
+            Self::Postponed => "postponed",
+            Self::Unstored => "unstored",
             Self::Unproven(_) => "unproven",
             Self::Silent(_) => "silent",
             Self::Unreadable(_) => "unreadable",
@@ -125,11 +131,12 @@ impl Standing {
     }
 
     /// Every name, from best to worst.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "in-force",
         "trying",
         "waiting",
         "postponed",
+        "unstored",
         "unproven",
         "silent",
         "unreadable",
@@ -160,10 +167,10 @@ impl fmt::Display for Standing {
             Self::InForce => f.write_str("it is in force"),
             Self::Trying => f.write_str("it is being tried"),
             Self::Waiting => f.write_str("nothing said of it yet"),
-            Self::Postponed(Refusal::Storage) => {
-                f.write_str("the device could not store it; it gets it again when it connects anew")
+            Self::Unstored => {
+                f.write_str("the device's own flash failed; it gets it again when it connects anew")
             }
-            Self::Postponed(_) => {
+            Self::Postponed => {
                 f.write_str("an identity or roots are being tried; it gets it again when it connects anew")
             }
             Self::Unproven(why) => {

@@ -61,10 +61,15 @@ fn who_refused_or_undid_it_says_why_and_who_cannot_take_it_now_is_not_lost() {
     assert!(standing(&undone).to_string().contains("time servers"));
     undone.last.as_mut().unwrap().failure = Some(Failure::TlsName);
     assert_eq!(standing(&undone).to_string(), "undone: the service's certificate is for another host name");
-    for why in [Refusal::Unexpected, Refusal::Storage] {
-        let standing = standing(&refused(group, 7, why, ""));
-        assert!(standing == Standing::Postponed(why) && !standing.is_failure());
-    }
+    let postponed = standing(&refused(group, 7, Refusal::Unexpected, ""));
+    assert!(postponed == Standing::Postponed && !postponed.is_failure());
+    let mut unstored = state("dev-1");
+    unstored.unstored = Some((Layer::Group, 7));
+    let its_own_fault = standing(&unstored);
+    assert!(its_own_fault == Standing::Unstored && !its_own_fault.is_failure());
+    assert!(its_own_fault.to_string().contains("own flash"), "{its_own_fault}");
+    unstored.unstored = Some((Layer::Device, 7));
+    assert_eq!(standing(&unstored), Standing::Waiting, "another layer's");
     // What was refused of another number, or of another layer, says nothing of this one.
     assert_eq!(standing(&refused(group, 6, Refusal::Configuration, "")), Standing::Waiting);
     assert_eq!(standing(&refused(Some(Layer::Device), 7, Refusal::Configuration, "")), Standing::Waiting);
@@ -110,7 +115,8 @@ fn every_standing_has_its_place_between_best_and_worst() {
         Standing::InForce,
         Standing::Trying,
         Standing::Waiting,
-        Standing::Postponed(Refusal::Storage),
+        Standing::Postponed,
+        Standing::Unstored,
         Standing::Unproven(Refusal::Signature),
         Standing::Silent(None),
         Standing::Unreadable(String::new()),
