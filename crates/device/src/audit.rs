@@ -17,6 +17,7 @@ mod kept;
 mod limits;
 pub mod ring;
 mod sector;
+pub(crate) mod uplink;
 mod walk;
 
 use crate::platform::{KeyValue, LogFlash, StorageError, Uptime};

@@ -4,14 +4,23 @@
 //! Slots fill from 0 upwards and are delivered and removed in that order; a free slot before an occupied one is a batch
 //! that was delivered.
 
-use crate::platform::{BACKLOG_SLOTS, Key, KeyValue, StorageError};
+use crate::cx::Cx;
+use crate::mail::Mail;
+use crate::platform::{BACKLOG_SLOTS, Key, KeyValue, Platform, StorageError, Uptime};
+use crate::telemetry::{Ring, Telemetry};
+use core::borrow::BorrowMut;
 use protocol::telemetry::BATCH_BYTES_MAX;
 
+/// How long a batch in flash that cannot be read now is left alone, in milliseconds.
+const RETRY_MS: u64 = 10_000;
+
 /// The oldest occupied slot and the one after the newest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Backlog {
     head: u8,
     end: u8,
+    /// What cannot be read now is left alone until then.
+    retry: Uptime,
 }
 
 impl Backlog {
@@ -32,19 +41,19 @@ impl Backlog {
     }
 
     /// The slot to deliver next.
-    pub(crate) fn head(self) -> Option<u8> {
+    fn head(&self) -> Option<u8> {
         (self.head < self.end).then_some(self.head)
     }
 
     /// The batch in `slot` is delivered, or cannot be read.
-    pub(crate) fn remove(&mut self, slot: u8, store: &mut impl KeyValue) -> Result<(), StorageError> {
+    fn remove(&mut self, slot: u8, store: &mut impl KeyValue) -> Result<(), StorageError> {
         self.head = self.head.max(slot + 1);
         store.remove(Key::Backlog(slot))
     }
 
     /// Moves what is there to the front, so that there is room behind it. A power cut in between leaves one batch
     /// twice.
-    pub(crate) fn compact(&mut self, store: &mut impl KeyValue) -> Result<(), StorageError> {
+    fn compact(&mut self, store: &mut impl KeyValue) -> Result<(), StorageError> {
         let mut buffer = [0; BATCH_BYTES_MAX];
         let mut end = 0;
         for slot in self.head..self.end {
@@ -62,12 +71,78 @@ impl Backlog {
                 Err(error) => return Err(error),
             }
         }
-        *self = Self { head: 0, end };
+        (self.head, self.end) = (0, end);
         Ok(())
     }
 
+    /// Keeps what is not delivered, for the next boot.
+    pub(crate) fn keep<P: Platform, R: BorrowMut<Ring>>(
+        &mut self,
+        telemetry: &mut Telemetry<R>,
+        cx: &mut Cx<P>,
+    ) {
+        // Where there is no room before what is there, there may be some behind it.
+        let compacted = self.compact(&mut cx.platform);
+        cx.stored(compacted);
+        let kept = self.keep_all(telemetry, cx);
+        cx.stored(kept);
+    }
+
+    fn keep_all<P: Platform, R: BorrowMut<Ring>>(
+        &mut self,
+        telemetry: &mut Telemetry<R>,
+        cx: &mut Cx<P>,
+    ) -> Result<(), StorageError> {
+        let clock = &cx.clock;
+        while let Some(batch) = telemetry.drain(|at| clock.time(at)) {
+            let len = batch.encode(&mut cx.buffer).map_err(|_| StorageError::TooLong)?;
+            let bytes = cx.buffer.get(..len).ok_or(StorageError::TooLong)?;
+            self.push(bytes, &mut cx.platform)?;
+        }
+        Ok(())
+    }
+
+    /// The next batch to deliver, in the buffer: its place and its length in bytes.
+    pub(crate) fn write<P: Platform>(&mut self, cx: &mut Cx<P>) -> Option<(u8, usize)> {
+        while let Some(slot) = self.head()
+            && cx.now >= self.retry
+        {
+            match cx.platform.read(Key::Backlog(slot), &mut cx.buffer) {
+                Ok(Some(bytes)) => return Some((slot, bytes.len())),
+                // The medium may be better later; what is damaged will not be.
+                Err(error @ (StorageError::Medium | StorageError::Full)) => {
+                    cx.stored(Err(error));
+                    self.retry = cx.now.after(RETRY_MS);
+                }
+                unreadable => {
+                    let unreadable = unreadable.map(|_| ());
+                    cx.stored(unreadable);
+                    self.delivered(slot, cx);
+                }
+            }
+        }
+        None
+    }
+
+    /// True while a batch is on its way: the next one, and this boot's samples, wait for it.
+    pub(crate) fn is_under_way<P>(&self, cx: &Cx<P>) -> bool {
+        self.head().is_some_and(|slot| cx.now >= self.retry && cx.outbox.has(Mail::Backlog(slot)))
+    }
+
+    /// The service has the batch from `slot`.
+    pub(crate) fn delivered<P: Platform>(&mut self, slot: u8, cx: &mut Cx<P>) {
+        let removed = self.remove(slot, &mut cx.platform);
+        cx.stored(removed);
+    }
+
+    /// When [`Self::write`] next has something to do.
+    pub(crate) fn next_deadline<P>(&self, cx: &Cx<P>) -> Option<Uptime> {
+        let waits = self.head().is_some() && cx.now < self.retry;
+        (waits && cx.session.is_running() && !cx.outbox.is_full()).then_some(self.retry)
+    }
+
     /// Adds a batch at the end; `Full` where there is no slot.
-    pub(crate) fn push(&mut self, batch: &[u8], store: &mut impl KeyValue) -> Result<(), StorageError> {
+    fn push(&mut self, batch: &[u8], store: &mut impl KeyValue) -> Result<(), StorageError> {
         if self.end >= BACKLOG_SLOTS {
             return Err(StorageError::Full);
         }

@@ -19,6 +19,7 @@
 //!   (or the only one) agreed on an earlier time, which is still not before the build.
 
 mod estimate;
+pub(crate) mod keeping;
 mod silence;
 pub mod sntp;
 mod weigh;

@@ -10,12 +10,15 @@
 //! A number that stands in the record is used up, so nothing is begun twice, whatever comes again and whenever power fails.
 //! A restart is the end of a reboot, and a new identity that is sure to be made the end of that command.
 
+mod machine;
 mod record;
 
 use crate::gate::{Rejected, newer};
 use crate::platform::{KeyValue, StorageError, Uptime};
 use crate::stored::Stored;
+use crate::trial::{Begins, Trials};
 use heapless::Vec;
+pub(crate) use machine::Came;
 use protocol::command::{ActionName, AudienceKind, Outcome};
 use protocol::document::{Action, Command};
 use protocol::key::Digest;
@@ -40,8 +43,8 @@ pub(crate) struct Around {
     pub now: Uptime,
     /// Where the clock is good enough to connect.
     pub time: Option<EpochMillis>,
-    /// The device must not be restarted now.
-    pub on_trial: bool,
+    /// What is on trial.
+    pub trials: Trials,
     /// There is a log to send.
     pub has_log: bool,
     /// A new identity is sure to be made, or is being made.
@@ -169,7 +172,7 @@ impl Commands {
             return Err(Refusal::Expired.into());
         }
         let possible = match action {
-            Action::Reboot => !around.on_trial,
+            Action::Reboot => around.trials.allow(Begins::Restart),
             Action::SendLog { .. } => around.has_log,
             Action::Report | Action::Burst { .. } | Action::Rotate => true,
         };
@@ -310,7 +313,7 @@ impl Commands {
     }
 
     /// When [`Self::restarts`] or [`Self::is_unstored`] is next true.
-    pub(crate) const fn next_deadline(&self) -> Option<Uptime> {
+    const fn deadline(&self) -> Option<Uptime> {
         match self.stage {
             Stage::Rebooting { until: at } | Stage::Unstored { at } => Some(at),
             Stage::Idle | Stage::Sending => None,
@@ -382,7 +385,7 @@ mod tests {
         let around = |rotating| Around {
             now: Uptime(0),
             time: Some(EpochMillis(0)),
-            on_trial: false,
+            trials: Trials::default(),
             has_log: false,
             rotating,
         };
@@ -415,7 +418,7 @@ mod tests {
         let around = Around {
             now: Uptime(0),
             time: Some(EpochMillis(0)),
-            on_trial: false,
+            trials: Trials::default(),
             has_log: false,
             rotating: false,
         };

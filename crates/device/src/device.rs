@@ -1,64 +1,42 @@
-//! The device: routes events to the machines and asks them in turn what is to be done. Owns the platform and the buffer
-//! of the message that is being sent; takes no decision that one of the machines could take.
+//! The device: hands events to the machines, asks them in order what is to be done, and when. Takes no decision that one of
+//! them could take.
 
-mod commands;
-mod firmware;
-mod kept;
-mod log;
-mod messages;
-mod settings;
-mod trust;
-
-use crate::audit::RingError;
+use crate::audit::{self, Audit, RingError, uplink};
 use crate::backlog::Backlog;
-use crate::clock::{self, Clock, TimeError, TimeTrouble, Trouble};
-use crate::commands::Commands;
+use crate::boots::{Boots, count_boot, read_ends};
+use crate::clock::keeping::Keeping;
+use crate::clock::{Clock, TimeTrouble};
+use crate::commands::{Came, Commands};
 use crate::config;
-use crate::gate::Gate;
-use crate::identity::{Identity, record};
-use crate::interface::{BootInfo, Command, End, Event, Password, Product, StartError};
-use crate::note::Note;
-use crate::outbox::{Kind, Outbox};
-use crate::platform::{Key, Platform, Slots, StorageError, Uptime};
-use crate::session::{Policy, Request, Session};
+use crate::cx::{Cx, MESSAGE_BYTES_MAX, NOTES_MAX};
+use crate::event::Note;
+use crate::gate::{Entrance, Gate};
+use crate::identity::token::Token;
+use crate::identity::{Asked, Identity, record};
+use crate::interface::{BootInfo, Command, Event, Password, StartError};
+use crate::life::Life;
+use crate::machine::Machine;
+use crate::mail::{Mail, Outbox};
+use crate::platform::{Key, Platform, Slots, Uptime};
+use crate::session::{Request, Session};
 use crate::settings::{Owner, Settings, Started};
 use crate::stored;
 use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
-use crate::update::Update;
+use crate::trial::Trials;
+use crate::update::{Act, Update};
 use core::borrow::BorrowMut;
-use firmware::Vitals;
 use heapless::Deque;
-use kept::{count_boot, read_ends};
-use log::Log;
 use protocol::config::{CONFIGURATION_BYTES_MAX, LogLevel};
+use protocol::document::Action;
 use protocol::hello::PreviousBoots;
-use protocol::limits::LONGEST_FROM_DEVICE;
-use protocol::topic::{subscriptions, topic};
-use protocol::{Channel, Configuration, EpochMillis, Failure, Hello, KeyId, State, audit};
-use trust::Token;
+use protocol::provisioning::Fault;
+use protocol::topic::{group_topic, subscriptions};
+use protocol::{
+    Configuration, EpochMillis, Failure, Hello, KeyId, Measurement, Refusal, SensorFault, State, Topic,
+};
 
 /// How often the state is reported while connected, in milliseconds.
 pub const STATE_PERIOD_MS: u64 = 60_000;
-
-/// Shortest time between two writes of the confirmed time, in milliseconds: at most 24 writes a day.
-pub const TIME_STORE_PERIOD_MS: u64 = 3_600_000;
-
-/// Longest message of a device in bytes: the buffer in which each of them is made, so that nothing longer can leave.
-pub const MESSAGE_BYTES_MAX: usize = LONGEST_FROM_DEVICE;
-
-/// Notes that wait for the port. More at once would only repeat each other.
-const NOTES_MAX: usize = 8;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    Stopping,
-    /// The same, and then the bootloader has something to do.
-    Restarting,
-    /// Its secrets are wiped; it says so as long as the connection lasts.
-    Retiring(End),
-    Stopped,
-}
 
 /// How the security log was opened: what was wrong with it.
 #[derive(Clone, Copy, Debug)]
@@ -66,47 +44,22 @@ struct Opened(Option<RingError>);
 
 /// The device. `R` is its ring, or a reference to it.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct Device<P, R = Ring> {
-    platform: P,
-    /// What the device runs on: what is in force, or what is on trial.
-    configuration: Configuration,
+    cx: Cx<P>,
+    identity: Identity,
+    token: Token,
     settings: Settings,
     commands: Commands,
-    identity: Identity,
-    gate: Gate,
-    token: Token,
-    token_renewal: Option<Uptime>,
-    policy: Policy,
-    product: Product,
-    clock: Clock,
-    session: Session,
     telemetry: Telemetry<R>,
     backlog: Backlog,
-    backlog_retry: Uptime,
     update: Update,
-    log: Log,
-    vitals: Vitals,
-    ends: PreviousBoots,
-    outbox: Outbox,
-    hello: Hello,
-    hello_due: bool,
+    uplink: uplink::Uplink,
+    boots: Boots,
+    keeping: Keeping,
+    life: Life,
     state_due: Uptime,
-    time_stored: Option<Uptime>,
-    time_set: bool,
-    /// The reason for which a configuration was refused is to be written to the log.
-    reason_due: bool,
-    /// What is to be said of the time servers.
-    time_trouble: Option<Trouble>,
     started: Uptime,
     lost_noted: bool,
-    refused: u32,
-    storage_errors: u32,
-    notes: Deque<Note, NOTES_MAX>,
-    life: Life,
-    /// When the device was last called.
-    now: Uptime,
-    buffer: [u8; MESSAGE_BYTES_MAX],
     /// The start is not recorded yet: what was wrong with the log.
     unsettled: Option<Opened>,
 }
@@ -128,7 +81,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                 Identity::load(record, &mut platform).map_err(StartError::Identity)?
             }
         };
-        let mut notes = Deque::new();
+        let mut notes = Deque::<Note, NOTES_MAX>::new();
         if let Err(error) = identity.clear(EpochMillis(0), &mut platform) {
             // The first of a few that fit.
             let _fits = notes.push_back(Note::IdentityFailed(error));
@@ -137,8 +90,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if configuration.id != *identity.id() {
             return Err(StartError::Configuration(config::LoadError::OtherDevice));
         }
-        let storage = StartError::Storage;
-        let boot = count_boot(&mut platform).map_err(storage)?;
+        let boot = count_boot(&mut platform).map_err(StartError::Storage)?;
         // What former boots have left is worth less than this one: damage in it is counted, and costs only that.
         let mut storage_errors = 0;
         let ends = read_ends(&mut platform).unwrap_or_else(|_| {
@@ -172,64 +124,58 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         clock.replace(now, configuration.time_servers.len(), sought);
         let backlog = Backlog::load(&mut platform);
         let update = Update::load(info.product, info.pace, info.reset, now, &mut platform);
-        let (log, log_error) = Log::open(&mut platform, identity.id(), boot);
+        let adopted = audit::adopt(&mut platform, identity.id()).err();
+        let (audit, log_error) = Audit::open(&mut platform, boot);
         let commands = Commands::load(identity.is_rotating(), &mut platform);
         let mut random = [0; 4];
         // Without a random number the first attempt comes at the end of its window.
         let random = platform.fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
-        let hello = Hello::new(configuration.id.clone(), info.firmware, info.board, boot, info.reset);
+        let hello = Hello::new(configuration.id.clone(), info.firmware.clone(), info.board, boot, info.reset);
         Ok(Self {
-            platform,
-            policy: info.policy,
-            product: info.product,
-            clock,
-            session: Session::new(info.policy, configuration.keep_alive_s, now, random),
             telemetry: Telemetry::new(ring, boot, &configuration, now),
-            configuration,
+            cx: Cx {
+                platform,
+                now,
+                clock,
+                session: Session::new(info.policy, configuration.keep_alive_s, now, random),
+                policy: info.policy,
+                product: info.product,
+                configuration,
+                gate: Gate::default(),
+                outbox: Outbox::default(),
+                audit,
+                reading: None,
+                notes,
+                refused: 0,
+                storage_errors,
+                buffer: [0; MESSAGE_BYTES_MAX],
+                firmware: info.firmware,
+                trials: Trials::default(),
+                link_full: false,
+                may_rotate: true,
+                lost: None,
+                configured: false,
+            },
+            identity,
+            token: Token::default(),
             settings,
             commands,
-            identity,
-            gate: Gate::default(),
-            token: Token::default(),
-            token_renewal: None,
             backlog,
-            backlog_retry: now,
             update,
-            log,
-            vitals: Vitals::default(),
-            ends,
-            outbox: Outbox::default(),
-            hello,
-            hello_due: false,
+            uplink: uplink::Uplink::default(),
+            boots: Boots::new(hello, ends),
+            keeping: Keeping::default(),
+            life: Life::Running,
             state_due: now,
-            time_stored: None,
-            time_set: false,
-            reason_due: false,
-            time_trouble: None,
             started: now,
             lost_noted: false,
-            refused: 0,
-            storage_errors,
-            notes,
-            life: Life::Running,
-            now,
-            buffer: [0; MESSAGE_BYTES_MAX],
-            unsettled: Some(Opened(log_error)),
+            unsettled: Some(Opened(log_error.or(adopted.map(RingError::Flash)))),
         })
-    }
-
-    /// Writes down what the start was. Not while the device is made: it is too long to be put together on a stack and then
-    /// moved.
-    fn settle_start(&mut self) {
-        if let Some(Opened(log_error)) = self.unsettled.take() {
-            self.log_started(log_error);
-            self.command_settled();
-        }
     }
 
     /// The configuration in force.
     pub fn configuration(&self) -> &Configuration {
-        &self.configuration
+        &self.cx.configuration
     }
 
     /// The identity key that is in force.
@@ -239,7 +185,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// Number of this boot.
     pub fn boot(&self) -> u32 {
-        self.hello.boot
+        self.boots.hello.boot
     }
 
     /// The sequence number that the next sample will have.
@@ -249,397 +195,542 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// The platform, to take it back after [`Command::Stopped`].
     pub fn into_platform(self) -> P {
-        self.platform
+        self.cx.platform
     }
 
     /// The platform, for a port that needs what is stored to carry out a command.
     pub fn platform(&mut self) -> &mut P {
-        &mut self.platform
+        &mut self.cx.platform
     }
 
     /// The clock, to read.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        &self.cx.clock
+    }
+
+    /// Delivers the security log again from this record on, as soon as there is a connection.
+    pub fn send_log_from(&mut self, from: u32) {
+        self.uplink.send_from(&mut self.cx, from);
     }
 
     /// How the device is.
     pub fn state(&self, now: Uptime) -> State {
-        let mut state = State::new(self.hello.firmware.clone(), self.hello.boot, self.hello.reset);
-        state.t = self.clock.time(now);
+        let (cx, telemetry) = (&self.cx, &self.telemetry);
+        let mut state = State::new(cx.firmware.clone(), self.boots.hello.boot, self.boots.hello.reset);
+        state.t = cx.clock.time(now);
         state.uptime_s = (now.since(self.started) / 1000) as u32;
         state.config = self.settings.number();
         state.group_config = self.settings.group_number();
-        state.clock = self.clock.quality(now);
-        state.clock_error_ms = u32::try_from(self.clock.error_ms(now).unwrap_or(0)).unwrap_or(u32::MAX);
-        state.clock_steps = self.clock.steps();
-        state.time_refused = self.clock.refused();
-        state.waiting = self.telemetry.held() as u32;
+        state.clock = cx.clock.quality(now);
+        state.clock_error_ms = u32::try_from(cx.clock.error_ms(now).unwrap_or(0)).unwrap_or(u32::MAX);
+        state.clock_steps = cx.clock.steps();
+        state.time_refused = cx.clock.refused();
+        state.waiting = telemetry.held() as u32;
         state.capacity = RING_SAMPLES as u32;
-        state.lost = self.telemetry.lost();
-        state.suppressed = self.telemetry.suppressed();
-        state.sensor_faults = self.telemetry.faults();
-        state.alarms = self.telemetry.alarms();
-        state.connections = self.session.connections;
-        state.failures = self.session.failures;
-        state.last_failure = self.session.last_failure;
-        state.refused =
-            self.refused.saturating_add(self.identity.refused()).saturating_add(self.update.refused());
-        state.refused = state.refused.saturating_add(self.settings.refused());
-        state.storage_errors = self.storage_errors;
-        state.log_waiting = self.log.waiting();
+        state.lost = telemetry.lost();
+        state.suppressed = telemetry.suppressed();
+        state.sensor_faults = telemetry.faults();
+        state.alarms = telemetry.alarms();
+        state.connections = cx.session.connections;
+        state.failures = cx.session.failures;
+        state.last_failure = cx.session.last_failure;
+        let refused = [self.identity.refused(), self.update.refused(), self.settings.refused()];
+        state.refused = refused.into_iter().fold(cx.refused, u32::saturating_add);
+        state.storage_errors = cx.storage_errors;
+        state.log_waiting = cx.audit.waiting();
         state
+    }
+
+    /// Whoever calls the device says how late it is.
+    fn begin(&mut self, now: Uptime) {
+        self.cx.now = now;
+        self.record_start();
+        self.settle();
+    }
+
+    /// Writes down what the start was. Not while the device is made: it is too long to be put together on a stack and then
+    /// moved.
+    #[inline(never)]
+    fn record_start(&mut self) {
+        let Some(Opened(log_error)) = self.unsettled.take() else { return };
+        let cx = &mut self.cx;
+        if let Some(error) = log_error {
+            cx.log_failed(error);
+        }
+        let reset = self.boots.hello.reset;
+        cx.record(&protocol::audit::Event::Boot { reset, firmware: cx.firmware.clone() });
+        let events = cx.notes.iter().map(|note| note.event(None));
+        let events: heapless::Vec<_, NOTES_MAX> = events.flatten().collect();
+        for event in &events {
+            cx.record(event);
+        }
+        self.commands.settle(cx);
+    }
+
+    /// Tells the machines what one of them has brought about, and the context what is on trial.
+    fn settle(&mut self) {
+        if let Some(failure) = self.cx.lost.take() {
+            self.settings.failed(failure);
+            self.telemetry.disconnected();
+        }
+        if core::mem::take(&mut self.cx.configured) {
+            self.telemetry.configure(&self.cx.configuration, self.cx.now);
+        }
+        self.cx.trials = Trials {
+            identity: self.identity.has_trial(),
+            configuration: self.settings.is_trying(),
+            firmware: self.update.is_on_trial(),
+        };
+        self.cx.may_rotate = self.commands.is_recorded();
     }
 
     /// Takes in what has happened.
     pub fn handle(&mut self, now: Uptime, event: Event<'_>) {
-        self.now = now;
-        self.settle_start();
+        self.begin(now);
         match self.life {
-            Life::Running => {}
-            Life::Retiring(_) => return self.handle_last(now, event),
-            Life::Stopping | Life::Restarting | Life::Stopped => return,
+            Life::Running => self.take(event),
+            Life::Retiring { .. } => self.life.handle_last(&mut self.cx, &self.identity, event),
+            Life::Stopping | Life::Restarting | Life::Stopped => {}
         }
+        self.settle();
+    }
+
+    fn take(&mut self, event: Event<'_>) {
+        let cx = &mut self.cx;
+        let now = cx.now;
         match event {
             Event::Tick => {}
-            Event::TimeAnswer(datagram) => self.time_answer(now, datagram),
-            Event::TimeSent => self.clock.sent(now),
-            Event::TimeUnreachable => self.clock.unreachable(now),
-            Event::TimeServerUnknown => self.clock.unknown(now),
-            Event::Connected { handshake_ms } => self.connected(now, handshake_ms),
-            Event::Disconnected(failure) => self.disconnected(now, failure),
+            Event::TimeAnswer(datagram) => {
+                if let Some(server) = self.keeping.answer(cx, datagram) {
+                    self.settings.time_answered(server);
+                }
+            }
+            Event::TimeSent => cx.clock.sent(now),
+            Event::TimeUnreachable => cx.clock.unreachable(now),
+            Event::TimeServerUnknown => cx.clock.unknown(now),
+            Event::Connected { handshake_ms } => self.connected(handshake_ms),
+            Event::Disconnected(failure) => self.disconnected(failure),
             Event::Subscribed { granted } => {
-                let random = self.random();
-                let was_up = self.session.is_up();
-                self.session.subscribed(now, granted, random);
-                if was_up && !self.session.is_up() {
-                    self.link_is_gone(Failure::SubscribeRefused);
-                } else if self.session.is_running() {
+                let random = cx.random();
+                let was_up = cx.session.is_up();
+                cx.session.subscribed(now, granted, random);
+                if was_up && !cx.session.is_up() {
+                    cx.link_is_gone(Failure::SubscribeRefused);
+                } else if cx.session.is_running() {
                     self.telemetry.connected();
-                    self.settings_reached(now);
+                    self.settings.reached();
+                    self.settings.tick(cx, &self.identity);
                 }
             }
             Event::Acknowledged(token) => {
-                self.session.heard(now);
+                cx.session.heard(now);
                 self.acknowledged(token);
             }
-            Event::Alive => self.session.heard(now),
+            Event::Alive => cx.session.heard(now),
             Event::Message { topic, payload } => {
-                self.session.heard(now);
-                self.message(now, topic, payload);
-                self.log.reading = None;
+                cx.session.heard(now);
+                self.message(topic, payload);
+                self.cx.reading = None;
             }
-            Event::Reading(reading) => {
-                match reading {
-                    Ok(_) => self.vitals.sensor_faults = 0,
-                    Err(fault) => {
-                        self.vitals.sensor_faults = self.vitals.sensor_faults.saturating_add(1);
-                        self.note(Note::Sensor(fault));
+            Event::Reading(reading) => self.reading(reading),
+            Event::Shutdown => self.stop(Life::Stopping),
+        }
+    }
+
+    fn connected(&mut self, handshake_ms: u32) {
+        let cx = &mut self.cx;
+        if !cx.session.connected(cx.now) {
+            return;
+        }
+        cx.note(Note::Connected { handshake_ms });
+        self.boots.connected(cx.session.connections, handshake_ms);
+        self.state_due = cx.now;
+        self.lost_noted = false;
+        cx.clock.confirm(cx.now);
+        self.keeping.store(cx, false);
+        self.update.connected(cx.now);
+        self.identity.connected(cx);
+        self.settings.tell(cx.now);
+    }
+
+    fn disconnected(&mut self, failure: Failure) {
+        let cx = &mut self.cx;
+        if !cx.session.is_up() {
+            return;
+        }
+        let random = cx.random();
+        if !cx.session.is_connected() {
+            self.identity.failed(failure);
+        }
+        cx.session.lost(cx.now, failure, random);
+        if failure.is_of_dates() {
+            cx.clock.distrust(cx.now);
+        }
+        cx.link_is_gone(failure);
+    }
+
+    fn reading(&mut self, reading: Result<Measurement, SensorFault>) {
+        let cx = &mut self.cx;
+        self.update.vitals.reading(reading.is_ok());
+        if let Err(fault) = reading {
+            cx.note(Note::Sensor(fault));
+        }
+        let lost = self.telemetry.lost();
+        for (alarm, begins) in self.telemetry.reading(reading) {
+            // Nobody wants to hear of it a minute later.
+            self.state_due = cx.now;
+            cx.note(Note::Alarm { alarm, begins });
+        }
+        if self.telemetry.lost() > lost && !core::mem::replace(&mut self.lost_noted, true) {
+            cx.note(Note::Overflow);
+        }
+    }
+
+    /// A message on one of the topics subscribed to.
+    fn message(&mut self, text: &str, payload: &[u8]) {
+        let (cx, identity) = (&mut self.cx, &mut self.identity);
+        if self.update.document(cx, identity, text, payload) {
+            return;
+        }
+        if group_topic(identity.group()).is_some_and(|topic| topic == text) {
+            return self.settings.document(cx, identity, Entrance::GroupConfiguration, payload);
+        }
+        let Some(Topic { channel, .. }) = Topic::decode(text).filter(|topic| topic.device == *identity.id())
+        else {
+            cx.refused = cx.refused.saturating_add(1);
+            return cx.note(Note::DocumentRefused(Refusal::ContentType));
+        };
+        // What is retained and withdrawn comes as an empty message.
+        if payload.is_empty() {
+            return;
+        }
+        let Some(entrance) = Entrance::of(channel) else {
+            identity.count(Refusal::ContentType);
+            return cx.note(Note::DocumentRefused(Refusal::ContentType));
+        };
+        cx.reading = Some(channel);
+        match entrance {
+            Entrance::Configuration => return self.settings.document(cx, identity, entrance, payload),
+            Entrance::Log => return self.uplink.document(cx, identity, payload),
+            Entrance::Command => match self.commands.message(cx, identity, payload) {
+                Came::Other => {}
+                Came::Nothing => return,
+                Came::Begin { command, under_way } => {
+                    if under_way {
+                        self.telemetry.end_burst(cx.now);
                     }
+                    return self.carry_out(&command);
                 }
-                let lost = self.telemetry.lost();
-                for (alarm, begins) in self.telemetry.reading(reading) {
-                    // Nobody wants to hear of it a minute later.
-                    self.state_due = now;
-                    self.note(Note::Alarm { alarm, begins });
-                }
-                if self.telemetry.lost() > lost && !core::mem::replace(&mut self.lost_noted, true) {
-                    self.note(Note::Overflow);
-                }
+            },
+            _ => {}
+        }
+        if let Some(end) = identity.document(cx, channel, entrance, payload) {
+            self.life.retire(cx, identity, end);
+        }
+    }
+
+    /// Begins what a command says.
+    fn carry_out(&mut self, command: &protocol::document::Command) {
+        let cx = &mut self.cx;
+        let (number, action, now) = (command.number, command.action, cx.now);
+        cx.note(Note::Commanded { number, action });
+        match action {
+            Action::Report => {
+                self.telemetry.flush();
+                self.state_due = now;
+                self.identity.said = false;
+                self.update.say(now);
+                self.settings.tell(now);
             }
-            Event::Shutdown => self.stop(now),
+            Action::Burst { samples, period_ms } => self.telemetry.burst(samples, period_ms, now),
+            // As soon as the service knows.
+            Action::Reboot => {}
+            Action::Rotate => match self.identity.want_rotation(&mut cx.platform) {
+                Ok(()) => self.commands.finish(cx),
+                Err(error) => {
+                    cx.stored(Err(error));
+                    self.commands.give_up(now, command);
+                }
+            },
+            Action::SendLog { from } => self.uplink.send_from(cx, from),
+        }
+    }
+
+    fn acknowledged(&mut self, token: u16) {
+        let cx = &mut self.cx;
+        let Some(mail) = cx.outbox.acknowledged(token) else { return };
+        self.update.vitals.acknowledged = true;
+        match mail {
+            Mail::Telemetry => self.telemetry.acknowledged(token),
+            Mail::Backlog(slot) => self.backlog.delivered(slot, cx),
+            Mail::Hello => self.boots.acknowledged(mail, cx),
+            Mail::FirmwareState => self.update.acknowledged(mail, cx),
+            Mail::CommandAnswer => self.commands.acknowledged(mail, cx),
+            Mail::Log => self.uplink.acknowledged(mail, cx),
+            Mail::ConfigState => self.settings.acknowledged(mail, cx),
+            Mail::State | Mail::IdentityState | Mail::IdentityRequest => {}
         }
     }
 
     /// The next thing to do; `None` where there is nothing until the next event or deadline.
     pub fn poll_output(&mut self, now: Uptime) -> Option<Command<'_>> {
-        self.now = now;
-        self.settle_start();
-        if let Some(note) = self.notes.pop_front() {
+        self.begin(now);
+        if let Some(note) = self.cx.notes.pop_front() {
             return Some(Command::Log(note));
         }
         match self.life {
             Life::Running => {}
-            Life::Retiring(end) => return self.poll_last(now, end),
-            Life::Stopping | Life::Restarting | Life::Stopped => return self.poll_stop(),
+            Life::Retiring { .. } => return self.life.poll_last(&mut self.cx, &mut self.identity),
+            Life::Stopping | Life::Restarting | Life::Stopped => return self.life.poll_stop(&mut self.cx),
         }
-        if core::mem::take(&mut self.time_set)
-            && let Some(time) = self.clock.time(now)
+        if self.keeping.take_set()
+            && let Some(time) = self.cx.time()
         {
             return Some(Command::SetClock(time));
         }
-        if self.clock.wants_to_ask(now)
-            && let Some(query) = self.poll_time(now)
-        {
-            let server = self.configuration.time_servers.get(query.server)?;
+        if let Some(query) = Keeping::ask(&mut self.cx) {
+            let server = self.cx.configuration.time_servers.get(query.server)?;
             return Some(Command::QueryTime { server, packet: query.packet });
         }
-        let warns = self.configuration.log_level.covers(LogLevel::Warning);
-        if core::mem::take(&mut self.reason_due) && warns && self.settings.last().is_some() {
+        let warns = self.cx.configuration.log_level.covers(LogLevel::Warning);
+        if self.settings.take_reason_due() && warns && self.settings.last().is_some() {
             return self.settings.last().map(|refused| Command::LogReason(&refused.text));
         }
-        let silence = self.clock.poll_silence(now).map(Trouble::Silence);
-        if let Some(what) = self.time_trouble.take().or(silence)
+        if let Some(what) = self.keeping.take_trouble(&mut self.cx)
             && warns
         {
-            return Some(Command::LogTime(TimeTrouble { servers: &self.configuration.time_servers, what }));
+            let servers = &self.cx.configuration.time_servers;
+            return Some(Command::LogTime(TimeTrouble { servers, what }));
         }
         self.telemetry.poll_report(now);
         if self.telemetry.poll_sample(now) {
             return Some(Command::Sample);
         }
-        self.check_patience(now);
-        self.check_token(now);
-        self.check_identity(now);
-        self.check_settings(now);
-        self.check_command(now);
-        self.check_log(now);
+        self.tick();
         if self.life != Life::Running {
             return self.poll_output(now);
         }
-        if let Some(request) = self.session.poll_output(now, self.clock.is_plausible(now)) {
-            return self.session_command(now, request);
+        if let Some(request) = self.cx.session.poll_output(now, self.cx.clock.is_plausible(now)) {
+            return self.request(request);
         }
         // A note that patience has just made is not to wait for the next event.
-        if let Some(note) = self.notes.pop_front() {
+        if let Some(note) = self.cx.notes.pop_front() {
             return Some(Command::Log(note));
         }
-        if self.session.is_running() && !self.outbox.is_full() {
-            if let Some((token, channel, len)) = self.poll_message(now) {
-                let payload = self.buffer.get(..len)?;
-                let topic = topic(&self.configuration.id, channel);
-                let retain = matches!(
-                    channel,
-                    Channel::State
-                        | Channel::IdentityState
-                        | Channel::FirmwareState
-                        | Channel::ConfigState
-                        | Channel::CommandAnswer
-                );
-                return Some(Command::Publish { token, topic, payload, retain });
+        if self.cx.session.is_running() && !self.cx.outbox.is_full() {
+            if let Some((mail, len)) = self.write() {
+                return self.cx.publish(mail, len);
             }
-            self.all_sent(now);
+            self.all_sent();
         }
         // Only what telemetry leaves of the link is for firmware.
-        self.poll_update(now)
-    }
-
-    /// When the device next wants [`Event::Tick`], if nothing happens before.
-    pub fn next_deadline(&self, now: Uptime) -> Uptime {
-        match self.life {
-            Life::Running => {}
-            Life::Retiring(_) => return self.last_deadline(now),
-            Life::Stopping | Life::Restarting | Life::Stopped => return Uptime(u64::MAX),
-        }
-        let mut next = self.clock.next_deadline().min(self.telemetry.next_deadline());
-        if let Some(deadline) = self.session.next_deadline(self.clock.is_plausible(now)) {
-            next = next.min(deadline);
-        }
-        if self.session.is_running() && !self.outbox.is_full() {
-            next = next.min(self.state_due);
-            for deadline in [
-                self.identity.next_request(),
-                self.identity.next_rotation().filter(|_| self.commands.is_recorded()),
-            ]
-            .into_iter()
-            .flatten()
-            {
-                next = next.min(deadline);
-            }
-            if self.backlog.head().is_some() && now < self.backlog_retry {
-                next = next.min(self.backlog_retry);
-            }
-        }
-        let machines = [
-            self.update_deadline(now),
-            self.settings_deadline(now),
-            self.command_deadline(now),
-            self.log_deadline(now),
-        ];
-        for deadline in machines.into_iter().flatten() {
-            next = next.min(deadline);
-        }
-        if let Some(renewal) = self.token_renewal.filter(|_| self.session.is_running()) {
-            next = next.min(renewal);
-        }
-        if let Some(oldest) = self.outbox.oldest() {
-            next = next.min(oldest.after(self.session.answer_timeout_ms()));
-        }
-        next
-    }
-
-    fn note(&mut self, note: Note) {
-        self.record(&note);
-        if !self.configuration.log_level.covers(note.level()) {
-            return;
-        }
-        // A full queue means that the port does not poll: the counters in the state still tell.
-        let _full = self.notes.push_back(note);
-    }
-
-    /// A random number; the largest, for the longest wait, where the generator fails.
-    fn random(&mut self) -> u32 {
-        let mut bytes = [0; 4];
-        if self.platform.fill(&mut bytes).is_ok() {
-            u32::from_le_bytes(bytes)
-        } else {
-            self.note(Note::Entropy);
-            u32::MAX
-        }
-    }
-
-    fn stored(&mut self, result: Result<(), StorageError>) {
-        if let Err(error) = result {
-            self.storage_errors = self.storage_errors.saturating_add(1);
-            self.note(Note::Storage(error));
-        }
-    }
-
-    fn time_answer(&mut self, now: Uptime, datagram: &[u8]) {
-        let asked = self.clock.asked();
-        match self.clock.answer(now, datagram) {
-            Ok(Some(set)) => {
-                self.settings_time_answered();
-                self.time_set = true;
-                self.note(Note::Time(set));
-            }
-            // Anybody can send what answers no request: it is counted, and does not fill the log.
-            Ok(None) | Err(TimeError::Unasked | TimeError::Originate | TimeError::Length) => {}
-            Err(error) => {
-                self.log_event(&audit::Event::TimeRefused);
-                let refused = asked.map(|server| Trouble::Refused(server, error));
-                let disagreement = self.clock.disagreement().filter(|_| error == TimeError::Disagree);
-                self.time_trouble = disagreement.map(Trouble::Disagree).or(refused);
+        match self.update.act(&mut self.cx, &self.identity) {
+            None => self.cx.notes.pop_front().map(Command::Log),
+            Some(Act::Fetch(topic)) => Some(Command::Fetch(topic)),
+            Some(Act::Release(topic)) => Some(Command::Release(topic)),
+            Some(Act::Restart) => {
+                self.stop(Life::Restarting);
+                self.poll_output(now)
             }
         }
     }
 
-    fn poll_time(&mut self, now: Uptime) -> Option<clock::Query> {
-        let mut nonce = [0; 8];
-        if self.platform.fill(&mut nonce).is_ok() {
-            self.clock.poll_output(now, nonce)
-        } else {
-            self.note(Note::Entropy);
-            self.clock.postpone(now);
-            None
+    /// What time has brought.
+    fn tick(&mut self) {
+        self.check_patience();
+        self.settle();
+        self.token.tick(&mut self.cx);
+        self.settle();
+        self.identity.look(&mut self.cx);
+        self.settle();
+        self.settings.tick(&mut self.cx, &self.identity);
+        self.settle();
+        self.commands.tick(&mut self.cx, &self.identity);
+        if self.commands.restarts(self.cx.now) {
+            self.stop(Life::Restarting);
         }
-    }
-
-    fn connected(&mut self, now: Uptime, handshake_ms: u32) {
-        if !self.session.connected(now) {
-            return;
-        }
-        self.note(Note::Connected { handshake_ms });
-        self.hello.connection = self.session.connections;
-        self.hello.handshake_ms = handshake_ms;
-        self.hello_due = true;
-        self.state_due = now;
-        self.lost_noted = false;
-        self.clock.confirm(now);
-        self.store_time(now);
-        self.update.connected(now);
-        self.identity_accepted(now);
-        self.settings_connected(now);
-    }
-
-    fn disconnected(&mut self, now: Uptime, failure: Failure) {
-        if !self.session.is_up() {
-            return;
-        }
-        let random = self.random();
-        if !self.session.is_connected() {
-            self.identity.failed(failure);
-        }
-        self.session.lost(now, failure, random);
-        if failure.is_of_dates() {
-            self.clock.distrust(now);
-        }
-        self.link_is_gone(failure);
-    }
-
-    fn link_is_gone(&mut self, failure: Failure) {
-        self.settings.failed(failure);
-        self.note(Note::Disconnected(failure));
-        self.outbox.clear();
-        self.telemetry.disconnected();
+        self.uplink.tick(&mut self.cx, &self.identity);
+        self.settle();
     }
 
     /// Ends a connection whose other side does not answer in time.
-    fn check_patience(&mut self, now: Uptime) {
+    fn check_patience(&mut self) {
+        let cx = &mut self.cx;
         let unanswered =
-            self.outbox.oldest().is_some_and(|at| now.since(at) >= self.session.answer_timeout_ms());
-        let overdue = if unanswered { Some(Failure::AckTimeout) } else { self.session.overdue(now) };
+            cx.outbox.oldest().is_some_and(|at| cx.now.since(at) >= cx.session.answer_timeout_ms());
+        let overdue = if unanswered { Some(Failure::AckTimeout) } else { cx.session.overdue(cx.now) };
         if let Some(failure) = overdue {
-            let random = self.random();
-            self.session.give_up(now, failure, random);
-            self.link_is_gone(failure);
+            let random = cx.random();
+            cx.session.give_up(cx.now, failure, random);
+            cx.link_is_gone(failure);
         }
     }
 
-    fn session_command(&mut self, now: Uptime, request: Request) -> Option<Command<'_>> {
+    fn request(&mut self, request: Request) -> Option<Command<'_>> {
+        let cx = &mut self.cx;
         match request {
             Request::Connect => {
-                self.clock.attempt();
-                self.check_end(now);
-                let credentials = self.identity.attempt(self.settings.is_trying());
-                let token = self.sign_token(now, credentials);
-                let password = match token {
+                cx.clock.attempt();
+                self.identity.check_end(cx);
+                let credentials = self.identity.attempt(cx.trials);
+                let password = match self.token.sign(cx, &self.identity, credentials) {
                     None => None,
-                    Some(Ok(len)) => {
-                        let text = self.token.0.get(..len).and_then(|token| core::str::from_utf8(token).ok());
-                        Some(Password::new(text?))
-                    }
+                    Some(Ok(len)) => Some(Password::new(self.token.text(len)?)),
                     Some(Err(())) => {
-                        let random = self.random();
-                        self.session.lost(now, Failure::Credentials, random);
-                        self.link_is_gone(Failure::Credentials);
-                        return self.notes.pop_front().map(Command::Log);
+                        let random = cx.random();
+                        cx.session.lost(cx.now, Failure::Credentials, random);
+                        cx.link_is_gone(Failure::Credentials);
+                        return cx.notes.pop_front().map(Command::Log);
                     }
                 };
-                let (host, port) = self.configuration.service();
+                let (host, port) = cx.configuration.service();
                 Some(Command::Connect {
                     host,
                     port,
-                    client_id: self.configuration.id.as_str(),
+                    client_id: cx.configuration.id.as_str(),
                     // KEEP_ALIVE keeps it within 16 bits.
-                    keep_alive_s: self.configuration.keep_alive_s as u16,
+                    keep_alive_s: cx.configuration.keep_alive_s as u16,
                     credentials,
                     password,
-                    timeout_ms: self.policy.connect_timeout_ms,
+                    timeout_ms: cx.policy.connect_timeout_ms,
                 })
             }
-            Request::Subscribe => {
-                let topics = subscriptions(&self.configuration.id, self.product.class, self.identity.group());
-                Some(Command::Subscribe(topics))
-            }
+            Request::Subscribe => Some(Command::Subscribe(subscriptions(
+                &cx.configuration.id,
+                cx.product.class,
+                self.identity.group(),
+            ))),
             Request::Disconnect => Some(Command::Disconnect),
         }
     }
 
-    fn acknowledged(&mut self, token: u16) {
-        let acknowledged = self.outbox.acknowledged(token);
-        self.vitals.acknowledged |= acknowledged.is_some();
-        match acknowledged {
-            Some(Kind::Telemetry) => self.telemetry.acknowledged(token),
-            Some(Kind::Backlog(slot)) => {
-                let removed = self.backlog.remove(slot, &mut self.platform);
-                self.stored(removed);
+    /// The next message, in the buffer: its length in bytes.
+    fn write(&mut self) -> Option<(Mail, usize)> {
+        for mail in Mail::RANKS {
+            let (cx, trust) = (&mut self.cx, &self.identity);
+            if cx.outbox.has(mail) {
+                continue;
             }
-            Some(Kind::Hello) => self.end_is_known(),
-            Some(Kind::FirmwareState) => self.update.state_acknowledged(),
-            Some(Kind::CommandAnswer) => self.answer_acknowledged(),
-            Some(Kind::Log) => self.log_delivered(),
-            Some(Kind::State | Kind::IdentityState | Kind::IdentityRequest | Kind::ConfigState) | None => {}
+            let written = match mail {
+                Mail::Hello => self.boots.write(mail, cx, trust),
+                Mail::State => self.write_state(),
+                Mail::CommandAnswer => self.commands.write(mail, cx, trust),
+                Mail::IdentityState | Mail::IdentityRequest => self.identity.write(mail, cx),
+                Mail::FirmwareState => self.update.write(mail, cx, trust),
+                Mail::ConfigState => self.settings.write(mail, cx, trust),
+                Mail::Log => self.uplink.write(mail, cx, trust),
+                Mail::Backlog(_) | Mail::Telemetry => None,
+            };
+            if let Some(len) = written {
+                return Some((mail, len));
+            }
+        }
+        let cx = &mut self.cx;
+        if self.backlog.is_under_way(cx) {
+            return None;
+        }
+        if let Some((slot, len)) = self.backlog.write(cx) {
+            return Some((Mail::Backlog(slot), len));
+        }
+        let clock = &cx.clock;
+        let batch = self.telemetry.poll_batch(|at| clock.time(at))?;
+        let len = batch.encode(&mut cx.buffer).ok()?;
+        self.telemetry.published(cx.outbox.next_token(), batch.samples.len());
+        Some((Mail::Telemetry, len))
+    }
+
+    fn write_state(&mut self) -> Option<usize> {
+        if self.cx.now < self.state_due {
+            return None;
+        }
+        self.state_due = self.cx.now.after(STATE_PERIOD_MS);
+        self.keeping.store(&mut self.cx, false);
+        self.state(self.cx.now).encode(&mut self.cx.buffer).ok()
+    }
+
+    /// Nothing waits to be sent.
+    fn all_sent(&mut self) {
+        let sent = match self.commands.sending() {
+            None => false,
+            Some(Action::SendLog { .. }) => !self.cx.audit.has_more(),
+            Some(_) => !self.telemetry.is_bursting(),
+        };
+        if sent && self.cx.outbox.is_empty() {
+            self.commands.finish(&mut self.cx);
+            self.settle();
         }
     }
 
-    fn poll_stop(&mut self) -> Option<Command<'_>> {
-        if let Some(Request::Disconnect) = self.session.poll_output(Uptime(0), false) {
-            return Some(Command::Disconnect);
+    /// Keeps what is not delivered and closes. How the boot ended is written last: where power fails before, the next
+    /// boot says that nobody knows.
+    fn stop(&mut self, life: Life) {
+        self.life = life;
+        let cx = &mut self.cx;
+        cx.session.close();
+        self.telemetry.disconnected();
+        self.update.stopping(cx.now, &mut cx.platform);
+        self.update.settle_with(cx);
+        uplink::stopping(cx);
+        self.backlog.keep(&mut self.telemetry, cx);
+        self.keeping.store(cx, true);
+        self.boots.end(self.telemetry.next_seq(), cx);
+    }
+
+    /// When the device next wants [`Event::Tick`], if nothing happens before.
+    pub fn next_deadline(&self, now: Uptime) -> Uptime {
+        let cx = &self.cx;
+        match self.life {
+            Life::Running => {}
+            Life::Retiring { .. } => return Life::last_deadline(cx),
+            Life::Stopping | Life::Restarting | Life::Stopped => return Uptime(u64::MAX),
         }
-        match core::mem::replace(&mut self.life, Life::Stopped) {
-            Life::Stopping => Some(Command::Stopped),
-            Life::Restarting => Some(Command::Restart),
-            Life::Running | Life::Retiring(_) | Life::Stopped => None,
-        }
+        let can_send = cx.session.is_running() && !cx.outbox.is_full();
+        let machines = [
+            cx.session.next_deadline(cx.clock.is_plausible(now)),
+            can_send.then_some(self.state_due),
+            self.boots.next_deadline(cx, &self.identity),
+            self.identity.next_deadline(cx).filter(|_| can_send),
+            self.backlog.next_deadline(cx),
+            self.update.next_deadline(cx, &self.identity),
+            self.settings.next_deadline(cx, &self.identity),
+            self.commands.next_deadline(cx, &self.identity),
+            self.uplink.next_deadline(cx, &self.identity),
+            self.token.next_deadline(cx),
+            cx.outbox.oldest().map(|oldest| oldest.after(cx.session.answer_timeout_ms())),
+        ];
+        let own = cx.clock.next_deadline().min(self.telemetry.next_deadline());
+        machines.into_iter().flatten().fold(own, Uptime::min)
+    }
+
+    /// What the factory's line says of the identity in force: its key, and when its certificate ends.
+    pub(crate) fn line_identity(&self) -> (KeyId, EpochMillis) {
+        (self.identity.key(), self.identity.ends())
+    }
+
+    /// [`Identity::line_request`].
+    pub(crate) fn line_request(
+        &mut self,
+        now: Uptime,
+        said: EpochMillis,
+        out: &mut [u8],
+    ) -> Result<Asked, Fault> {
+        self.on_line(now)?;
+        self.identity.line_request(&mut self.cx, said, out)
+    }
+
+    /// [`Identity::line_certificate`].
+    pub(crate) fn line_certificate(
+        &mut self,
+        now: Uptime,
+        said: EpochMillis,
+        document: &[u8],
+    ) -> Result<KeyId, Fault> {
+        self.on_line(now)?;
+        self.identity.line_certificate(&mut self.cx, said, document)
+    }
+
+    fn on_line(&mut self, now: Uptime) -> Result<(), Fault> {
+        self.begin(now);
+        if self.life == Life::Running { Ok(()) } else { Err(Fault::Locked) }
     }
 }

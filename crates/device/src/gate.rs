@@ -18,7 +18,7 @@ use protocol::{Channel, KeyId, Refusal};
 
 /// Why a document was not taken, by whose fault that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejected {
+pub enum Rejected {
     /// It is not good enough: it is counted, and its sender may be told.
     Peer(Refusal),
     /// The device's own store, vault or log failed: the document may be good, and comes again.
@@ -27,9 +27,12 @@ pub(crate) enum Rejected {
 
 /// What of the device's own failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Own {
+pub enum Own {
+    /// The store.
     Storage(StorageError),
+    /// The vault.
     Vault(VaultError),
+    /// The security log.
     Log(RingError),
 }
 

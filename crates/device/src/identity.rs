@@ -11,7 +11,9 @@
 
 pub(crate) mod documents;
 mod lapse;
+mod machine;
 pub(crate) mod record;
+pub(crate) mod token;
 mod trial;
 
 use crate::interface::End;

@@ -14,9 +14,11 @@
 pub mod audit;
 mod backlog;
 mod backoff;
+mod boots;
 pub mod clock;
 mod commands;
 pub mod config;
+mod cx;
 mod device;
 pub mod dropped;
 pub mod entropy;
@@ -26,19 +28,25 @@ mod gate;
 pub mod identity;
 pub mod incoming;
 mod interface;
-mod outbox;
+mod life;
+mod machine;
+mod mail;
 pub mod platform;
 pub mod provisioning;
 pub mod session;
 mod settings;
 mod stored;
 pub mod telemetry;
+mod trial;
 pub mod update;
 pub mod vault;
 
-pub use device::{Device, MESSAGE_BYTES_MAX, STATE_PERIOD_MS, TIME_STORE_PERIOD_MS};
+pub use clock::keeping::TIME_STORE_PERIOD_MS;
+pub use cx::MESSAGE_BYTES_MAX;
+pub use device::{Device, STATE_PERIOD_MS};
 use event as note;
 pub use event::Note;
+pub use gate::{Own, Rejected};
 pub use interface::{BootInfo, Command, End, Event, Pace, Password, Product, StartError};
 pub use platform::{
     Entropy, EntropyError, Key, KeySlot, KeyValue, LogFlash, LogLayout, Platform, RootsPlace, Running,

@@ -12,13 +12,14 @@
 
 mod compose;
 mod documents;
+mod machine;
 mod record;
 mod trial;
 
 use crate::platform::{KeyValue, StorageError, Uptime};
 use crate::stored::Stored;
 use compose::{Fault, Source, compose};
-pub(crate) use documents::Surroundings;
+use documents::Surroundings;
 use protocol::config::{ConfigurationState, InForce, Refused};
 use protocol::key::Digest;
 use protocol::{Configuration, DeviceId, EpochMillis, Layer, Name};
@@ -61,6 +62,8 @@ pub(crate) struct Settings {
     unstored_change: Option<(Layer, u32)>,
     /// The documents that were refused last, which the broker hands over with every connection.
     known: [Option<Digest>; 2],
+    /// The reason for which a change was refused is to be written to the log.
+    reason_due: bool,
     /// When the service is to be told how things are; `None` where it knows.
     say: Option<Uptime>,
     /// When it was told last that something was refused.
@@ -117,6 +120,7 @@ impl Settings {
             last: None,
             unstored_change: None,
             known: [None; 2],
+            reason_due: false,
             say: Some(now),
             refusal_said: None,
         };
@@ -190,6 +194,11 @@ impl Settings {
     /// Changes that were refused or undone since start.
     pub(crate) const fn refused(&self) -> u32 {
         self.refused
+    }
+
+    /// True once after a change was refused for a reason that is worth writing down.
+    pub(crate) const fn take_reason_due(&mut self) -> bool {
+        core::mem::replace(&mut self.reason_due, false)
     }
 
     /// True while a change is on trial.

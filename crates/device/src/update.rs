@@ -24,6 +24,7 @@ mod documents;
 mod hash;
 mod install;
 mod load;
+mod machine;
 pub(crate) mod record;
 mod report;
 mod slot;
@@ -47,7 +48,7 @@ use protocol::{Configuration, DeviceId, EpochMillis, PublicKey, UpdateFault};
 pub use record::RECORD_BYTES_MAX;
 use record::{Record, Stage, Turn, Wanted};
 use trial::Trial;
-pub(crate) use trial::{Health, SENSOR_FAULTS};
+use trial::{Health, SENSOR_FAULTS};
 pub use window::WINDOW;
 use work::Fetching;
 
@@ -158,6 +159,7 @@ pub(crate) struct Update {
     refused: u32,
     blocks_refused: u32,
     speech: report::Speech,
+    pub(crate) vitals: machine::Vitals,
     notes: Deque<Note, 6>,
     errors: Vec<StorageError, 4>,
 }
@@ -224,7 +226,7 @@ impl Update {
     }
 
     /// A message with a manifest or a block.
-    pub(crate) fn message<P: KeyValue + Slots>(
+    fn message<P: KeyValue + Slots>(
         &mut self,
         moment: &Moment<'_>,
         topic: &FirmwareTopic,
@@ -295,7 +297,7 @@ impl Update {
     }
 
     /// Does what is to be done next; `None` where there is nothing until the next message or deadline.
-    pub(crate) fn poll<P: KeyValue + Slots>(
+    fn poll<P: KeyValue + Slots>(
         &mut self,
         moment: &Moment<'_>,
         random: impl FnOnce(&mut P) -> u32,
@@ -360,7 +362,7 @@ impl Update {
 
     /// When [`Self::poll`] or, where the service can be told, [`Self::poll_state`] next has something to do, if nothing
     /// happens before.
-    pub(crate) fn next_deadline(&self, moment: &Moment<'_>, can_say: bool) -> Option<Uptime> {
+    fn deadline(&self, moment: &Moment<'_>, can_say: bool) -> Option<Uptime> {
         let now = moment.now;
         let speech = self.speech.next_deadline().filter(|_| can_say && self.is_active());
         let next = [self.unsaved, self.next_work(moment), speech].into_iter().flatten().min();

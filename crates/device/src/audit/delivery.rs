@@ -68,7 +68,7 @@ impl Audit {
     }
 
     /// The operator has the log up to and with this record; true where that is new.
-    pub(crate) fn acknowledge<P: LogFlash>(
+    pub fn acknowledge<P: LogFlash>(
         &mut self,
         platform: &mut P,
         number: u32,

@@ -5,6 +5,7 @@ use super::record::{Pending, Retired};
 use super::{Credentials, GRACE_S, Identity, IdentityError, ROTATION_RETRY_MS};
 use crate::note::Note;
 use crate::platform::{Platform, Uptime, VaultError};
+use crate::trial::{Begins, Trials};
 use protocol::document::KeyUse;
 use protocol::{EpochMillis, Failure};
 
@@ -12,11 +13,11 @@ use protocol::{EpochMillis, Failure};
 pub(super) const ROUND: u32 = 4;
 
 impl Identity {
-    /// What the next attempt to connect uses. `alone`: something else is on trial; then it is what is in force, and that the
-    /// attempt gets through decides nothing.
-    pub(crate) fn attempt(&mut self, alone: bool) -> Credentials {
-        self.alone = alone;
-        if alone {
+    /// What the next attempt to connect uses. Where something else is on trial it is what is in force, and that the attempt
+    /// gets through decides nothing.
+    pub(crate) fn attempt(&mut self, trials: Trials) -> Credentials {
+        self.alone = !trials.allow(Begins::Credentials);
+        if self.alone {
             self.in_use = Credentials { slot: self.record.active, roots: self.record.roots };
             self.undecided = false;
             return self.in_use;

@@ -11,6 +11,7 @@ use crate::gate::{Entrance, Gate, Letter, Rejected};
 use crate::identity::Identity;
 use crate::platform::{Key, KeyValue, StorageError, Uptime};
 use crate::stored::Stored;
+use crate::trial::{Begins, Trials};
 use protocol::config::{Change, Head, RefusalText, Refused, cut};
 use protocol::key::{Digest, sha256};
 use protocol::{Configuration, KeyId, Layer, Refusal};
@@ -55,10 +56,8 @@ pub(crate) struct Surroundings<'d, S> {
     pub identity: &'d Identity,
     /// What the device runs on.
     pub running: &'d Configuration,
-    /// An identity or roots are on trial.
-    pub busy: bool,
-    /// Firmware is on trial: what it takes, the firmware before it might not be able to read.
-    pub new_firmware: bool,
+    /// What is on trial.
+    pub trials: Trials,
     /// There is a connection.
     pub connected: bool,
     pub store: &'d mut S,
@@ -165,7 +164,7 @@ impl Settings {
             Standing::Damaged(held) => Some(held),
             Standing::Newer => None,
         };
-        if self.is_trying() || around.new_firmware {
+        if !around.trials.allow(Begins::Change) {
             // Its number is not used up: it comes again.
             self.put_off = true;
             return Err(Refusal::Unexpected.into());
@@ -184,7 +183,7 @@ impl Settings {
                 }
             })?;
         let trial = !same_reach(&candidate, around.running);
-        if trial && around.busy {
+        if trial && !around.trials.allow(Begins::Reach) {
             self.put_off = true;
             return Err(Refusal::Unexpected.into());
         }

@@ -54,6 +54,7 @@ impl Update {
             refused_target: None,
             refused: 0,
             blocks_refused: 0,
+            vitals: super::machine::Vitals::default(),
             speech: Speech::default(),
             notes: Deque::new(),
             errors,

@@ -24,7 +24,7 @@ fn of_several_faults_the_first_in_the_order_of_the_checks_is_named() {
         let elsewhere =
             if channel == Channel::RootsDesired { Channel::AuthorityDesired } else { Channel::RootsDesired };
         let other = || Audience::Device(DeviceId::new("dev-2").unwrap());
-        let wrong = if kind.power() == Power::Anchors { Power::Firmware } else { Power::Anchors };
+        let wrong = Power::Factory;
         // Each is without the fault of the one before it, and has all the others.
         let by_stranger = spoiled(target.document(kind, 0, other(), &[0x77; 32]));
         let cut = by_stranger[..by_stranger.len() - 1].to_vec();
