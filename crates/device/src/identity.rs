@@ -16,8 +16,8 @@ pub(crate) mod record;
 pub(crate) mod token;
 mod trial;
 
+use crate::event::Note;
 use crate::interface::End;
-use crate::note::Note;
 use crate::platform::{KeySlot, Platform, RootsPlace, StorageError, Uptime, VaultError};
 use crate::stored::Stored;
 use crate::vault;

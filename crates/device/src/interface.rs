@@ -3,9 +3,9 @@
 use crate::clock::TimeTrouble;
 use crate::clock::sntp::PACKET_LEN;
 use crate::config::LoadError;
+use crate::event::Note;
 use crate::identity::Credentials;
 use crate::identity::IdentityError;
-use crate::note::Note;
 use crate::platform::StorageError;
 use crate::session::Policy;
 use core::fmt;

@@ -44,7 +44,6 @@ pub mod vault;
 pub use clock::keeping::TIME_STORE_PERIOD_MS;
 pub use cx::MESSAGE_BYTES_MAX;
 pub use device::{Device, STATE_PERIOD_MS};
-use event as note;
 pub use event::Note;
 pub use gate::{Own, Rejected};
 pub use interface::{BootInfo, Command, End, Event, Pace, Password, Product, StartError};

@@ -17,12 +17,12 @@
 //! |---|---|---|
 //! | `Life`, `Chain`, `Roots` | [`crate::identity`], [`crate::provisioning`] | the device does not start |
 //! | `Configuration` | [`crate::provisioning`] | the device does not start |
-//! | `Boot` | [`crate::Device`] | the device does not start |
+//! | `Boot` | [`crate::boots`] | the device does not start |
 //! | `Settings` | [`crate::settings`] | the numbers of the changes that are there bound those to come |
 //! | `Command` | [`crate::commands`] | nothing was begun: a command's expiry bounds its replay |
 //! | `Update` | [`crate::update`] | the image that runs bounds what may be installed |
 //! | `Log` | [`crate::audit`] | the log begins where its flash says, and is delivered again |
-//! | `Time`, `Ended` | [`crate::Device`] | it is as if there were none |
+//! | `Time`, `Ended` | [`crate::clock`], [`crate::boots`] | it is counted, and as if there were none |
 
 use crate::platform::{Key, KeyValue, StorageError};
 use minicbor::encode::write::Cursor;

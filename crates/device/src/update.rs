@@ -33,8 +33,8 @@ mod turn;
 mod window;
 mod work;
 
+use crate::event::Note;
 use crate::interface::{Pace, Product};
-use crate::note::Note;
 use crate::platform::{KeyValue, SlotLayout, Slots, StorageError, Uptime};
 use crate::stored::Stored;
 use announce::{Announced, Present};

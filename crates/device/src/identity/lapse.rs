@@ -5,7 +5,7 @@
 use super::record::Pending;
 use super::trial::ROUND;
 use super::{Identity, IdentityError, leaf};
-use crate::note::Note;
+use crate::event::Note;
 use crate::platform::{KeySlot, Platform, Uptime, VaultError};
 use protocol::document::KeyUse;
 use protocol::{EpochMillis, KeyId};

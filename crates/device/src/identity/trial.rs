@@ -3,7 +3,7 @@
 
 use super::record::{Pending, Retired};
 use super::{Credentials, GRACE_S, Identity, IdentityError, ROTATION_RETRY_MS};
-use crate::note::Note;
+use crate::event::Note;
 use crate::platform::{Platform, Uptime, VaultError};
 use crate::trial::{Begins, Trials};
 use protocol::document::KeyUse;

@@ -4,7 +4,7 @@
 use super::announce::{self, Refused, Verdict};
 use super::record::Rollout;
 use super::{Moment, Place, Update};
-use crate::note::Note;
+use crate::event::Note;
 use crate::platform::{KeyValue, Uptime};
 use protocol::document::Rollout as RolloutDocument;
 use protocol::firmware::takes_part;

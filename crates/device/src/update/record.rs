@@ -49,7 +49,7 @@ pub(crate) struct Wanted {
     #[cbor(n(0), with = "minicbor::bytes")]
     pub manifest: [u8; 32],
     /// Whose key proved it: where that is replaced, the manifest counts for nothing any more.
-    #[cbor(n(1), with = "key_id")]
+    #[n(1)]
     pub signer: KeyId,
     #[n(2)]
     pub sequence: u64,
@@ -107,7 +107,7 @@ pub(crate) struct Rollout {
     #[n(0)]
     pub number: u32,
     /// Whose key proved it: another key counts its own numbers.
-    #[cbor(n(1), with = "key_id")]
+    #[n(1)]
     pub signer: KeyId,
     #[cbor(n(2), with = "minicbor::bytes")]
     pub manifest: [u8; 32],
@@ -149,7 +149,7 @@ pub(crate) struct Record {
     #[cbor(n(4), with = "fault")]
     pub fault: Option<UpdateFault>,
     /// Whose key had proven the manifest of `installed`.
-    #[cbor(n(5), with = "optional_key_id")]
+    #[n(5)]
     installed_by: Option<KeyId>,
 }
 
@@ -243,42 +243,6 @@ impl<'b, C> Decode<'b, C> for List {
             list.push(spent?).map_err(|_| DecodeError::message("too many images"))?;
         }
         Ok(Self(list))
-    }
-}
-
-#[expect(clippy::ref_option, reason = "minicbor hands over references")]
-mod optional_key_id {
-    use super::{DecodeError, Decoder, EncodeError, Encoder, KeyId, Write};
-
-    pub(super) fn encode<C, W: Write>(
-        id: &Option<KeyId>,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
-        e.bytes(id.as_ref().map_or(&[], |id| id.0.as_slice()))?.ok()
-    }
-
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<KeyId>, DecodeError> {
-        match d.bytes()? {
-            [] => Ok(None),
-            id => id.try_into().map(|id| Some(KeyId(id))).map_err(|_| DecodeError::message("key")),
-        }
-    }
-}
-
-mod key_id {
-    use super::{DecodeError, Decoder, EncodeError, Encoder, KeyId, Write};
-
-    pub(super) fn encode<C, W: Write>(
-        id: &KeyId,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
-        e.bytes(&id.0)?.ok()
-    }
-
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<KeyId, DecodeError> {
-        d.bytes()?.try_into().map(KeyId).map_err(|_| DecodeError::message("key"))
     }
 }
 
