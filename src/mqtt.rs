@@ -16,7 +16,7 @@ use crate::{clock, ffi};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use device::session::AddressTurn;
-use device::{Event, Password, Uptime};
+use device::{Event, Uptime};
 use heapless::Vec;
 use incoming::{Full, Incoming, Item};
 use protocol::token::TOKEN_BYTES_MAX;
@@ -55,7 +55,7 @@ struct State {
     handed: &'static [u8],
     /// Why the connection is at its end.
     ended: Option<Failure>,
-    /// Until when sending may take in this turn of the loop.
+    /// Until when sending may take in this turn of the network's thread.
     until: Uptime,
     turn: AddressTurn,
     record: transport::Record,
@@ -93,7 +93,7 @@ type ListPacket = unsafe extern "C" fn(*mut ffi::mqtt_client, *const ffi::mqtt_s
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
     /// Name or address of the service.
-    pub host: &'a str,
+    pub host: &'a HostName,
     /// TCP port.
     pub port: u16,
     /// MQTT client identifier.
@@ -130,8 +130,8 @@ impl Mqtt {
     pub fn connect(
         &mut self,
         to: &Destination<'_>,
-        token: Option<Password<'_>>,
-        shown: &Presented<'_>,
+        token: Option<&str>,
+        shown: &Presented,
     ) -> Result<(), Failure> {
         self.disconnect();
         if fault::is(Fault::CannotConnect) {
@@ -143,7 +143,7 @@ impl Mqtt {
         unsafe { ffi::mqtt_client_init(client) };
         let state = self.state();
         state.since = clock::uptime();
-        let opened = Connection::open(&HostName::new(to.host), to.port, state.turn, shown);
+        let opened = Connection::open(to.host, to.port, state.turn, shown);
         state.connection = Some(opened.inspect_err(|_| state.turn.failed())?);
         state.incoming.reset();
         state.ended = None;
@@ -156,7 +156,7 @@ impl Mqtt {
         // Both outlive `mqtt_connect`, which writes them into CONNECT and does not keep them.
         let mut user_name = state.client.client_id;
         let mut password;
-        if let Some(token) = token.map(Password::reveal) {
+        if let Some(token) = token {
             password = ffi::mqtt_utf8 { utf8: token.as_ptr(), size: token.len() as u32 };
             state.client.user_name = &raw mut user_name;
             state.client.password = &raw mut password;
@@ -187,7 +187,7 @@ impl Mqtt {
         }
     }
 
-    /// A turn of the loop begins: all that it sends together may wait for the network until `until`.
+    /// A turn of the network's thread begins: all that it sends together may wait for the network until `until`.
     pub fn begin_turn(&mut self, until: Uptime) {
         self.state().until = until;
     }

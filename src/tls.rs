@@ -80,7 +80,7 @@ impl Handshake {
 
 struct Shared(UnsafeCell<Handshake>);
 
-// SAFETY: there is one connection at a time, and only the main thread opens it; Mbed TLS calls back on that thread.
+// SAFETY: there is one connection at a time, and only the network's thread opens it; Mbed TLS calls back on that thread.
 unsafe impl Sync for Shared {}
 
 static HANDSHAKE: Shared = Shared(UnsafeCell::new(Handshake::new()));
@@ -96,7 +96,7 @@ impl Connection {
         host: &HostName,
         port: u16,
         turn: AddressTurn,
-        shown: &Presented<'_>,
+        shown: &Presented,
     ) -> Result<Self, Failure> {
         let address = Address::resolve(host, port, Kind::Stream, turn).ok_or(Failure::Dns)?;
         let (address, len) = address.as_c();

@@ -100,6 +100,8 @@ pub struct Device<P, R = Ring> {
     refused: u32,
     storage_errors: u32,
     notes: Deque<Note, NOTES_MAX>,
+    /// The port can take nothing for the network.
+    link_full: bool,
     life: Life,
     /// When the device was last called.
     now: Uptime,
@@ -207,6 +209,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             refused: 0,
             storage_errors,
             notes,
+            link_full: false,
             life: Life::Running,
             now,
             buffer: [0; MESSAGE_BYTES_MAX],
@@ -346,6 +349,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         }
     }
 
+    /// From now on the port can take nothing that needs the network, because it is busy with what it was given; or it can
+    /// again. Until then [`Device::poll_output`] gives what needs none, and [`Command::Disconnect`]: the device goes on
+    /// measuring. A port that takes everything at once need not say so.
+    pub const fn link_is_full(&mut self, full: bool) {
+        self.link_full = full;
+    }
+
     /// The next thing to do; `None` where there is nothing until the next event or deadline.
     pub fn poll_output(&mut self, now: Uptime) -> Option<Command<'_>> {
         self.now = now;
@@ -363,7 +373,8 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         {
             return Some(Command::SetClock(time));
         }
-        if self.clock.wants_to_ask(now)
+        if !self.link_full
+            && self.clock.wants_to_ask(now)
             && let Some(query) = self.poll_time(now)
         {
             let server = self.configuration.time_servers.get(query.server)?;
@@ -391,6 +402,10 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         self.check_log(now);
         if self.life != Life::Running {
             return self.poll_output(now);
+        }
+        if self.link_full {
+            let note = self.notes.pop_front().map(Command::Log);
+            return note.or_else(|| self.session.poll_drop().then_some(Command::Disconnect));
         }
         if let Some(request) = self.session.poll_output(now, self.clock.is_plausible(now)) {
             return self.session_command(now, request);
@@ -425,6 +440,12 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             Life::Running => {}
             Life::Retiring(_) => return self.last_deadline(now),
             Life::Stopping | Life::Restarting | Life::Stopped => return Uptime(u64::MAX),
+        }
+        if self.link_full {
+            // What needs the network is asked for when it can be taken.
+            let own = self.telemetry.next_deadline();
+            let patience = self.outbox.oldest().map(|oldest| oldest.after(self.session.answer_timeout_ms()));
+            return [self.session.next_deadline(false), patience].into_iter().flatten().fold(own, Uptime::min);
         }
         let mut next = self.clock.next_deadline().min(self.telemetry.next_deadline());
         if let Some(deadline) = self.session.next_deadline(self.clock.is_plausible(now)) {

@@ -354,14 +354,14 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// Delivers the end of its log, says that its life is over, waits for the answer, disconnects and ends.
     pub(super) fn poll_last(&mut self, now: Uptime, end: End) -> Option<Command<'_>> {
-        if self.session.is_running()
-            && let Some(len) = self.log.last.take()
+        let may_speak = self.session.is_running() && !self.link_full;
+        if may_speak && let Some(len) = self.log.last.take()
         {
             let token = self.outbox.send(Kind::Log, now);
             let topic = topic(&self.configuration.id, Channel::Log);
             return Some(Command::Publish { token, topic, payload: self.buffer.get(..len)?, retain: false });
         }
-        if self.session.is_running() && !core::mem::replace(&mut self.identity.said, true) {
+        if may_speak && !core::mem::replace(&mut self.identity.said, true) {
             let len = self.identity.state(self.clock.time(now)).encode(&mut self.buffer).ok()?;
             let token = self.outbox.send(Kind::IdentityState, now);
             let topic = topic(&self.configuration.id, Channel::IdentityState);
