@@ -55,7 +55,7 @@ struct State {
     handed: &'static [u8],
     /// Why the connection is at its end.
     ended: Option<Failure>,
-    /// Until when sending may take in this turn of the network's thread.
+    /// Until when sending may take.
     until: Uptime,
     turn: AddressTurn,
     record: transport::Record,
@@ -187,7 +187,7 @@ impl Mqtt {
         }
     }
 
-    /// A turn of the network's thread begins: all that it sends together may wait for the network until `until`.
+    /// All that is sent from here on may wait for the network until `until`.
     pub fn begin_turn(&mut self, until: Uptime) {
         self.state().until = until;
     }

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering;
 use device::Event;
 use zeroize::Zeroize;
 
-/// How long all that is sent in a turn may wait for the network, in milliseconds.
+/// How long all that is sent together may wait for the network, in milliseconds.
 const SEND_MS: u64 = CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u64;
 
 /// Where the thread starts. It never ends.
@@ -38,10 +38,9 @@ struct Thread {
 
 impl Thread {
     fn turn(&mut self) {
-        BEAT.fetch_add(1, Ordering::Relaxed);
+        self.begin();
         // Before the request: what was asked before the connection was given up goes out before it is closed.
         let dropped = DROPPED.load(Ordering::Acquire);
-        self.mqtt.begin_turn(clock::uptime().after(SEND_MS));
         if let Some(form) = REQUESTED.take() {
             self.carry_out(form);
             DONE.put(form);
@@ -55,6 +54,7 @@ impl Thread {
             handover::ring_device();
         }
         self.wait();
+        self.begin();
         if let Some(event) = self.exchange.next_event() {
             self.speaker.say(Word { at: clock::uptime(), link: 0, event });
         }
@@ -66,6 +66,12 @@ impl Thread {
             }
             self.speaker.say(Word { at: clock::uptime(), link, event });
         }
+    }
+
+    /// What comes next has its own time, and shows that the thread lives.
+    fn begin(&mut self) {
+        BEAT.fetch_add(1, Ordering::Relaxed);
+        self.mqtt.begin_turn(clock::uptime().after(SEND_MS));
     }
 
     fn wait(&mut self) {

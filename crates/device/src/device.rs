@@ -274,7 +274,8 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         state.time_refused = self.clock.refused();
         state.waiting = self.telemetry.held() as u32;
         state.capacity = RING_SAMPLES as u32;
-        state.lost = self.telemetry.lost();
+        state.lost = self.telemetry.overflowed();
+        state.missed = self.telemetry.missed();
         state.suppressed = self.telemetry.suppressed();
         state.sensor_faults = self.telemetry.faults();
         state.alarms = self.telemetry.alarms();
@@ -335,13 +336,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
                         self.note(Note::Sensor(fault));
                     }
                 }
-                let lost = self.telemetry.lost();
+                let lost = self.telemetry.overflowed();
                 for (alarm, begins) in self.telemetry.reading(reading) {
                     // Nobody wants to hear of it a minute later.
                     self.state_due = now;
                     self.note(Note::Alarm { alarm, begins });
                 }
-                if self.telemetry.lost() > lost && !core::mem::replace(&mut self.lost_noted, true) {
+                if self.telemetry.overflowed() > lost && !core::mem::replace(&mut self.lost_noted, true) {
                     self.note(Note::Overflow);
                 }
             }
