@@ -38,6 +38,7 @@ mod watchdog;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::mem;
+use device::identity::IdentityError;
 use device::provisioning::{self, About, Document, InService, Locked, Standing};
 use device::telemetry::Ring;
 use device::{BootInfo, Command, Event, Note, Pace, Policy, Product, StartError, Uptime};
@@ -104,30 +105,46 @@ extern "C" fn rust_main() {
     let (Some(network), Some(ring)) = (Network::take(), RING.try_take()) else {
         return reboot::restart();
     };
-    let mut ports = Ports {
-        platform: Platform(settings),
-        network,
-        watchdog,
-        factory_line: None,
-        stopped: false,
-    };
-    match provisioning::standing(&mut ports.platform) {
-        Ok(Standing::Blank) => ports.be_blank(info),
-        Ok(Standing::Destroyed) => {
+    let mut platform = Platform(settings);
+    let standing = provisioning::standing(&mut platform);
+    // While nothing else is on the stack: to put the device together is the deepest that it goes.
+    let device = matches!(standing, Ok(Standing::Provisioned)).then(|| make_device(ring, platform, &info));
+    let standing = standing.map(|standing| (standing, device));
+    live(platform, network, watchdog, &info, standing);
+    reboot::restart();
+}
+
+/// What a device is, and the device where it is in service.
+type Life = (Standing, Option<&'static mut Result<Device, StartError>>);
+
+/// All of a start but its beginning. A function of its own, whose stack is not there while the device is made.
+#[inline(never)]
+fn live(
+    platform: Platform,
+    network: Network,
+    watchdog: Option<Watchdog>,
+    info: &BootInfo,
+    life: Result<Life, IdentityError>,
+) {
+    let mut ports = Ports { platform, network, watchdog, factory_line: None, stopped: false };
+    match life {
+        Ok((Standing::Provisioned, Some(device))) => {
+            net::start();
+            ports.start(device, info);
+        }
+        Ok((Standing::Destroyed, _)) => {
             error!("{}", StartError::Destroyed);
-            ports.open_factory_line(&info, |about, _| OnLine::Locked(Locked::new(about, None)));
+            ports.open_factory_line(info, |about, _| OnLine::Locked(Locked::new(about, None)));
             ports.wait_for_restart();
         }
-        Ok(Standing::Provisioned) => {
-            net::start();
-            ports.start(ring, info);
-        }
+        Ok((Standing::Blank, _)) => ports.be_blank(info),
+        // One in service is made in any case.
+        Ok((Standing::Provisioned, None)) => {}
         Err(error) => {
             error!("the device's identity cannot be loaded: {error}");
             ports.wait_for_restart();
         }
     }
-    reboot::restart();
 }
 
 /// A device that cannot start can do nothing but wait until somebody restarts it; `tick` is called each time around. An
@@ -142,7 +159,7 @@ fn wait_for_restart(mut tick: impl FnMut()) {
     }
 }
 
-/// Makes the device where it stays. Called once. A function of its own, whose stack is free again before the device runs.
+/// Makes the device where it stays. Called once. A function of its own, whose stack is free again afterwards.
 #[inline(never)]
 fn make_device(
     ring: &'static mut Ring,
@@ -163,11 +180,11 @@ struct Ports {
 }
 
 impl Ports {
-    /// Starts the device and runs it.
-    fn start(&mut self, ring: &'static mut Ring, info: BootInfo) {
-        match make_device(ring, self.platform, &info) {
+    /// Runs the device, where there is one.
+    fn start(&mut self, device: &mut Result<Device, StartError>, info: &BootInfo) {
+        match device {
             Ok(device) => {
-                self.open_factory_line(&info, |about, document| {
+                self.open_factory_line(info, |about, document| {
                     OnLine::InService(InService::new(about, document))
                 });
                 self.run(device);
@@ -183,9 +200,9 @@ impl Ports {
 
     /// Waits for the factory, until the device is provisioned.
     #[inline(never)]
-    fn be_blank(&mut self, info: BootInfo) {
+    fn be_blank(&mut self, info: &BootInfo) {
         let platform = self.platform;
-        let done = factory::about(info.firmware, info.board, info.build)
+        let done = factory::about(info.firmware.clone(), info.board.clone(), info.build)
             .and_then(|about| factory::provision(platform, about, || self.feed()));
         if let Err(error) = done {
             error!("{error}");

@@ -23,6 +23,7 @@ use protocol::token::TOKEN_BYTES_MAX;
 use protocol::topic::{SUBSCRIPTIONS_MAX, Subscriptions, TOPIC_MAX, TopicText};
 use protocol::{DeviceId, Failure};
 use static_cell::ConstStaticCell;
+pub use transport::Packet;
 use zeroize::Zeroize;
 
 /// Room for what Zephyr's client reads, in bytes: the CONNACK that it is handed.
@@ -39,7 +40,7 @@ const SUBSCRIBE_ID: u16 = u16::MAX;
 /// First of the identifiers for topics that come and go: each is used again only after all the others.
 const PASSING_ID: u16 = 0xff00;
 
-/// Everything that Zephyr's client points to. It never moves.
+/// Everything that Zephyr's client points to, but for a packet that is being published. It never moves.
 struct State {
     client: ffi::mqtt_client,
     rx: [u8; RX_MAX],
@@ -58,7 +59,8 @@ struct State {
     /// Until when sending may take.
     until: Uptime,
     turn: AddressTurn,
-    record: transport::Record,
+    /// What is being published.
+    packet: Option<NonNull<Packet>>,
 }
 
 // SAFETY: the pointers in it are to itself, to constants and to what outlives a call; nothing is bound to a thread.
@@ -80,7 +82,7 @@ static STATE: ConstStaticCell<State> = ConstStaticCell::new(State {
     ended: None,
     until: Uptime(0),
     turn: AddressTurn::new(),
-    record: transport::Record::new(),
+    packet: None,
 });
 
 /// How long the CONNECT may take to be sent, in milliseconds.
@@ -263,16 +265,21 @@ impl Mqtt {
     }
 
     /// Publishes with QoS 1 under the packet identifier `token`.
-    pub fn publish(&mut self, token: u16, topic: &TopicText, payload: &[u8], retain: bool) {
+    pub fn publish(&mut self, token: u16, topic: &TopicText, packet: &mut Packet, retain: bool) {
         let noted = self.state().incoming.published(token);
+        let packet = NonNull::from(packet);
+        // SAFETY: the packet is the caller's, and nobody writes to it but the transport, which puts a head before the payload.
+        let payload = unsafe { packet.as_ref() }.payload();
         let mut message = ffi::mqtt_publish_param { message_id: token, ..Default::default() };
         message.message.topic = at_qos_1(topic);
         message.message.payload =
             ffi::mqtt_binstr { data: payload.as_ptr().cast_mut(), len: payload.len() as u32 };
         message.set_retain_flag(u8::from(retain));
+        self.state().packet = Some(packet);
         let client = self.client();
-        // SAFETY: as for `subscribe`; Zephyr only reads the payload.
+        // SAFETY: as for `subscribe`; Zephyr only hands the payload on.
         let error = unsafe { ffi::mqtt_publish(client, &raw const message) };
+        self.state().packet = None;
         self.sent(noted, error);
     }
 

@@ -10,6 +10,7 @@ mod thread;
 
 use crate::credentials::{Credentials, Presented};
 use crate::handover::{self, Listener, NetworkBell, Place, Speaker};
+use crate::mqtt::Packet;
 use crate::net::HostName;
 use crate::settings::Platform;
 use crate::{clock, error, ffi};
@@ -18,6 +19,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use device::clock::sntp::PACKET_LEN;
 use device::{Event, MESSAGE_BYTES_MAX, Password, Uptime, identity};
 use heapless::{String, Vec};
+use protocol::token::TOKEN_BYTES_MAX;
 use protocol::topic::{Subscriptions, TopicText};
 use protocol::{DeviceId, Endpoint, Failure};
 use static_cell::{ConstStaticCell, StaticCell};
@@ -29,6 +31,8 @@ const TURN_MS: u64 = ffi::SHIM_TURN_MS as u64;
 /// The longest that the network's thread sleeps where nothing happens, in milliseconds.
 const IDLE_MS: u64 = 5_000;
 const _: () = assert!(IDLE_MS < TURN_MS);
+// A token lies where a message does.
+const _: () = assert!(TOKEN_BYTES_MAX <= MESSAGE_BYTES_MAX);
 
 /// A device that stops waits so long for its last messages to leave, in milliseconds: it has had its time to see them
 /// acknowledged before.
@@ -65,7 +69,7 @@ pub struct Form {
     link: u32,
     asked: Asked,
     topics: Subscriptions,
-    payload: Vec<u8, MESSAGE_BYTES_MAX>,
+    packet: Packet,
     /// Where credentials are shown from; away while a connection is being made.
     credentials: Option<Credentials>,
 }
@@ -74,7 +78,7 @@ static FORM: ConstStaticCell<Form> = ConstStaticCell::new(Form {
     link: 0,
     asked: Asked::Nothing,
     topics: Vec::new(),
-    payload: Vec::new(),
+    packet: Packet::new(),
     credentials: None,
 });
 
@@ -172,10 +176,7 @@ impl Network {
         self.links = self.links.wrapping_add(1).max(1);
         self.link = self.links;
         self.ask(|form| {
-            form.payload.clear();
-            let token = password.map(Password::reveal).unwrap_or_default();
-            // A token is shorter than the longest message, and an id is no longer than an id.
-            let _fits = form.payload.extend_from_slice(token.as_bytes());
+            form.packet.fill(password.map(Password::reveal).unwrap_or_default().as_bytes());
             let client_id = String::try_from(client_id).unwrap_or_default();
             let token = password.is_some();
             let host = HostName::new(host);
@@ -205,9 +206,7 @@ impl Network {
     /// Publishes.
     pub fn publish(&mut self, token: u16, topic: TopicText, payload: &[u8], retain: bool) {
         if let Some(form) = &mut self.form {
-            form.payload.clear();
-            // The device has none that is longer.
-            let _fits = form.payload.extend_from_slice(payload);
+            form.packet.fill(payload);
         }
         self.ask_of(topic, Asked::Publish { token, retain });
     }
@@ -259,8 +258,7 @@ impl Network {
         handover::wait_for_device_bell(millis);
         let beat = BEAT.load(Ordering::Relaxed);
         // Only while this thread sleeps does the other one run: a long piece of the device's own work says nothing about it.
-        self.silent_ms =
-            if beat == self.beat { self.silent_ms + clock::uptime().since(begun) } else { 0 };
+        self.silent_ms = if beat == self.beat { self.silent_ms + clock::uptime().since(begun) } else { 0 };
         self.beat = beat;
     }
 

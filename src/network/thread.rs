@@ -10,7 +10,6 @@ use crate::{clock, error, net};
 use core::mem;
 use core::sync::atomic::Ordering;
 use device::Event;
-use zeroize::Zeroize;
 
 /// How long all that is sent together may wait for the network, in milliseconds.
 const SEND_MS: u64 = CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u64;
@@ -76,7 +75,8 @@ impl Thread {
 
     fn wait(&mut self) {
         let now = clock::uptime();
-        let deadline = self.mqtt.next_deadline(now).map_or(now.after(IDLE_MS), |at| at.min(now.after(IDLE_MS)));
+        let deadline =
+            self.mqtt.next_deadline(now).map_or(now.after(IDLE_MS), |at| at.min(now.after(IDLE_MS)));
         let millis = deadline.since(now) as u32;
         if millis > 0 {
             net::wait([self.bell.descriptor(), self.mqtt.socket(), self.exchange.socket()], millis);
@@ -96,9 +96,9 @@ impl Thread {
             Asked::Connect { host, port, client_id, keep_alive_s, token, shown } => {
                 self.link = form.link;
                 let to = Destination { host: &host, port, client_id: &client_id, keep_alive_s };
-                let token = core::str::from_utf8(&form.payload).ok().filter(|_| token);
+                let token = core::str::from_utf8(form.packet.payload()).ok().filter(|_| token);
                 let connected = self.mqtt.connect(&to, token, &shown);
-                form.payload.zeroize();
+                form.packet.wipe();
                 // The key has done its work.
                 form.credentials = Some(shown.take_back());
                 if let Err(failure) = connected {
@@ -110,13 +110,11 @@ impl Thread {
             Asked::Fetch if has_link => form.topics.iter().for_each(|topic| self.mqtt.fetch(topic)),
             Asked::Release if has_link => form.topics.iter().for_each(|topic| self.mqtt.release(topic)),
             Asked::Publish { token, retain } if has_link => {
-                form.topics.iter().for_each(|topic| self.mqtt.publish(token, topic, &form.payload, retain));
+                if let Some(topic) = form.topics.first() {
+                    self.mqtt.publish(token, topic, &mut form.packet, retain);
+                }
             }
-            Asked::Nothing
-            | Asked::Subscribe
-            | Asked::Fetch
-            | Asked::Release
-            | Asked::Publish { .. } => {}
+            Asked::Nothing | Asked::Subscribe | Asked::Fetch | Asked::Release | Asked::Publish { .. } => {}
         }
     }
 }

@@ -446,7 +446,10 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             // What needs the network is asked for when it can be taken.
             let own = self.telemetry.next_deadline();
             let patience = self.outbox.oldest().map(|oldest| oldest.after(self.session.answer_timeout_ms()));
-            return [self.session.next_deadline(false), patience].into_iter().flatten().fold(own, Uptime::min);
+            return [self.session.next_deadline(false), patience]
+                .into_iter()
+                .flatten()
+                .fold(own, Uptime::min);
         }
         let mut next = self.clock.next_deadline().min(self.telemetry.next_deadline());
         if let Some(deadline) = self.session.next_deadline(self.clock.is_plausible(now)) {

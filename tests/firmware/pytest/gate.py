@@ -7,7 +7,7 @@ import socket
 import threading
 
 # What a deaf gate takes of a connection: the handshake, CONNECT and SUBSCRIBE, and some of what follows.
-DEAF_AFTER = 3_000
+DEAF_AFTER = 2_300
 
 OPEN, DROPS, STALLS, DEAF = "open", "drops", "stalls", "deaf"
 
@@ -21,6 +21,7 @@ class Gate:
         self.listener = socket.socket()
         # A window that is soon full.
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_304)
+        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, 1)
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(0)
         self.port = self.listener.getsockname()[1]

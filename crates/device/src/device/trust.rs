@@ -355,8 +355,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// Delivers the end of its log, says that its life is over, waits for the answer, disconnects and ends.
     pub(super) fn poll_last(&mut self, now: Uptime, end: End) -> Option<Command<'_>> {
         let may_speak = self.session.is_running() && !self.link_full;
-        if may_speak && let Some(len) = self.log.last.take()
-        {
+        if may_speak && let Some(len) = self.log.last.take() {
             let token = self.outbox.send(Kind::Log, now);
             let topic = topic(&self.configuration.id, Channel::Log);
             return Some(Command::Publish { token, topic, payload: self.buffer.get(..len)?, retain: false });

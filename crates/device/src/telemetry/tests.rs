@@ -152,7 +152,8 @@ fn a_missed_period_is_skipped_and_a_mute_sensor_is_a_fault() {
     assert_eq!((telemetry.next_seq(), telemetry.missed(), telemetry.faults()), (6, 4, 1));
     telemetry.reading(value(3));
     let report = batches(&mut telemetry, 100, 1);
-    let readings: Vec<_> = report.iter().flat_map(|batch| &batch.samples).map(|sample| sample.reading).collect();
+    let readings: Vec<_> =
+        report.iter().flat_map(|batch| &batch.samples).map(|sample| sample.reading).collect();
     assert_eq!(readings, [value(1), Err(SensorFault::NoAnswer), value(3)]);
 }
 
