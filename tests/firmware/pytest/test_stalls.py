@@ -21,7 +21,7 @@ PERIOD_MS = 1_000
 SAYS = {
     DROPS: "not connected: .*connect_timeout",
     STALLS: "not connected: .*connect_timeout",
-    DEAF: "Transport write failed",
+    DEAF: "not connected: .*ack_timeout",
 }
 
 
@@ -50,7 +50,6 @@ def test_every_sample_is_taken_while_the_network_makes_the_device_wait(bench):
     gate.to = bench.broker.port
     firmware = bench.enrol(port=gate.port, sample_period_ms=PERIOD_MS, report_period_ms=PERIOD_MS)
     wait_until(lambda: samples(operator), 60, "there is no sample")
-    stalled = 0
     for mode, says in SAYS.items():
         firmware.searched = len(firmware.text)
         before = len(samples(operator))
@@ -61,8 +60,7 @@ def test_every_sample_is_taken_while_the_network_makes_the_device_wait(bench):
         # What was measured meanwhile comes as soon as there is a connection.
         due = before + int(STALL_S)
         wait_until(lambda due=due: len(samples(operator)) > due, 120, f"{mode}: {samples(operator)}")
-        stalled += 1
-    assert stalled == len(SAYS) and gate.blocked > 0
+    assert gate.blocked > 0
     taken = samples(operator)
     numbers = [seq for seq, *_ in taken]
     print(f"{len(taken)} samples at {1000 / PERIOD_MS} Hz, three times {STALL_S} s of them without a network; none missing")
