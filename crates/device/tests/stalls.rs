@@ -119,7 +119,7 @@ impl Port {
                     } else {
                         match Topic::decode(&topic).unwrap().channel {
                             protocol::Channel::Telemetry => {
-                                self.arrived.push(Batch::decode(&payload).unwrap())
+                                self.arrived.push(Batch::decode(&payload).unwrap());
                             }
                             protocol::Channel::State => self.state = Some(State::decode(&payload).unwrap()),
                             _ => {}
