@@ -32,6 +32,6 @@ pub fn set(time: EpochMillis) -> bool {
 
 /// Waits this many milliseconds.
 pub fn sleep_ms(millis: u32) {
-    // SAFETY: takes a number; called from the main thread only.
+    // SAFETY: takes a number; the thread that calls sleeps.
     unsafe { ffi::shim_sleep_ms(millis) };
 }

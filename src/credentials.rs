@@ -63,12 +63,13 @@ impl fmt::Display for CredentialsError {
     }
 }
 
-/// The credentials' place in memory.
+/// The credentials' place in memory. It goes along with a request to connect and comes back with it.
 pub struct Credentials(&'static mut Buffers);
 
-/// Credentials that Zephyr's TLS can see. They are taken back and the key is wiped when this is dropped.
-pub struct Presented<'c> {
-    buffers: &'c mut Buffers,
+/// Credentials that Zephyr's TLS can see, until they are taken back.
+#[must_use = "the key is wiped when they are taken back"]
+pub struct Presented {
+    buffers: &'static mut Buffers,
     tags: c_int,
     /// Where each root lies in the buffer.
     roots: Vec<Range<usize>, ROOTS_MAX>,
@@ -82,19 +83,20 @@ impl Credentials {
 
     /// Shows the roots that the device has chosen to Zephyr's TLS and, where `certificate` says so, its chain and key.
     pub fn present(
-        &mut self,
+        self,
         platform: &mut Platform,
         chosen: identity::Credentials,
         certificate: bool,
-    ) -> Result<Presented<'_>, CredentialsError> {
-        // From here on an error takes back what was already shown.
-        let mut presented = Presented { buffers: &mut *self.0, tags: 0, roots: Vec::new() };
-        presented.show(platform, chosen, certificate)?;
-        Ok(presented)
+    ) -> Result<Presented, (Self, CredentialsError)> {
+        let mut presented = Presented { buffers: self.0, tags: 0, roots: Vec::new() };
+        match presented.show(platform, chosen, certificate) {
+            Ok(()) => Ok(presented),
+            Err(error) => Err((presented.take_back(), error)),
+        }
     }
 }
 
-impl Presented<'_> {
+impl Presented {
     /// The first tag and how many there are.
     pub fn tags(&self) -> (c_int, c_int) {
         (TAG, self.tags)
@@ -131,10 +133,9 @@ impl Presented<'_> {
         }
         Ok(())
     }
-}
 
-impl Drop for Presented<'_> {
-    fn drop(&mut self) {
+    /// Takes them back from Zephyr's TLS and wipes the key; the place is free again.
+    pub fn take_back(self) -> Credentials {
         let kinds = [
             ffi::TLS_CREDENTIAL_CA_CERTIFICATE,
             ffi::TLS_CREDENTIAL_PUBLIC_CERTIFICATE,
@@ -147,6 +148,7 @@ impl Drop for Presented<'_> {
             }
         }
         self.buffers.key.zeroize();
+        Credentials(self.buffers)
     }
 }
 

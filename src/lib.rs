@@ -15,11 +15,13 @@ mod factory;
 mod fault;
 mod ffi;
 mod flash;
+mod handover;
 mod kconfig;
 mod keys;
 mod log;
 mod mqtt;
 mod net;
+mod network;
 mod reboot;
 #[cfg(CONFIG_SENSOR_SELF_TEST)]
 #[path = "../tests/vault/self_test.rs"]
@@ -35,19 +37,19 @@ mod watchdog;
 
 use core::ffi::CStr;
 use core::fmt::{self, Write};
-use credentials::Credentials;
+use core::mem;
+use device::identity::IdentityError;
 use device::provisioning::{self, About, Document, InService, Locked, Standing};
 use device::telemetry::Ring;
-use device::{BootInfo, Command, Event, Note, Pace, Password, Policy, Product, StartError, Uptime};
+use device::{BootInfo, Command, Event, Note, Pace, Policy, Product, StartError, Uptime};
 use factory::{FactoryLine, OnLine};
 use heapless::String;
 use keys::Owner;
-use mqtt::{Destination, Mqtt};
+use network::Network;
 use protocol::config::LogLevel;
 use protocol::image::Version;
-use protocol::{Failure, Name, NameError, Uuid};
+use protocol::{Name, NameError, Uuid};
 use settings::{Platform, Settings};
-use sntp::Exchange;
 use static_cell::{ConstStaticCell, StaticCell};
 use watchdog::Watchdog;
 // For its panic handler.
@@ -55,17 +57,6 @@ use zephyr as _;
 
 /// Longest wait of the loop in milliseconds: the watchdog is fed four times as often as it needs.
 const WAIT_MAX_MS: u64 = (watchdog::TIMEOUT_MS / 4) as u64;
-
-/// The longest that a turn of the loop takes, in milliseconds: one name or one connection that is waited for, all that is sent
-/// together, and [`EVENTS_MS`] twice. shim.c holds it below the watchdog's time.
-const TURN_MS: u64 = ffi::SHIM_TURN_MS as u64;
-
-/// How long all that is sent in a turn may wait for the network, in milliseconds.
-const SEND_MS: u64 = kconfig::CONFIG_SENSOR_ANSWER_TIMEOUT_MS as u64;
-
-/// After this time a turn of the loop begins no further command and takes in no more of what the service sends, in milliseconds.
-const EVENTS_MS: u64 = 1_000;
-const _: () = assert!(2 * EVENTS_MS < ffi::SHIM_OWN_WORK_MS as u64);
 
 /// A development build looks this often whether the shell wants a restart, and every build whether the factory asks, in
 /// milliseconds.
@@ -111,36 +102,49 @@ extern "C" fn rust_main() {
     #[cfg(CONFIG_SENSOR_SELF_TEST)]
     return self_test::run(&mut Platform(settings));
     // Each can be taken once, and this is the only place.
-    let (Some(mqtt), Some(credentials), Some(ring)) = (Mqtt::take(), Credentials::take(), RING.try_take())
-    else {
+    let (Some(network), Some(ring)) = (Network::take(), RING.try_take()) else {
         return reboot::restart();
     };
-    let mut ports = Ports {
-        platform: Platform(settings),
-        credentials,
-        mqtt,
-        exchange: Exchange::new(),
-        watchdog,
-        factory_line: None,
-        stopped: false,
-    };
-    match provisioning::standing(&mut ports.platform) {
-        Ok(Standing::Blank) => ports.be_blank(info),
-        Ok(Standing::Destroyed) => {
+    let mut platform = Platform(settings);
+    let standing = provisioning::standing(&mut platform);
+    // While nothing else is on the stack: to put the device together is the deepest that it goes.
+    let device = matches!(standing, Ok(Standing::Provisioned)).then(|| make_device(ring, platform, &info));
+    let standing = standing.map(|standing| (standing, device));
+    live(platform, network, watchdog, &info, standing);
+    reboot::restart();
+}
+
+/// What a device is, and the device where it is in service.
+type Life = (Standing, Option<&'static mut Result<Device, StartError>>);
+
+/// All of a start but its beginning. A function of its own, whose stack is not there while the device is made.
+#[inline(never)]
+fn live(
+    platform: Platform,
+    network: Network,
+    watchdog: Option<Watchdog>,
+    info: &BootInfo,
+    life: Result<Life, IdentityError>,
+) {
+    let mut ports = Ports { platform, network, watchdog, factory_line: None, stopped: false };
+    match life {
+        Ok((Standing::Provisioned, Some(device))) => {
+            net::start();
+            ports.start(device, info);
+        }
+        Ok((Standing::Destroyed, _)) => {
             error!("{}", StartError::Destroyed);
-            ports.open_factory_line(&info, |about, _| OnLine::Locked(Locked::new(about, None)));
+            ports.open_factory_line(info, |about, _| OnLine::Locked(Locked::new(about, None)));
             ports.wait_for_restart();
         }
-        Ok(Standing::Provisioned) => {
-            net::start();
-            ports.start(ring, info);
-        }
+        Ok((Standing::Blank, _)) => ports.be_blank(info),
+        // One in service is made in any case.
+        Ok((Standing::Provisioned, None)) => {}
         Err(error) => {
             error!("the device's identity cannot be loaded: {error}");
             ports.wait_for_restart();
         }
     }
-    reboot::restart();
 }
 
 /// A device that cannot start can do nothing but wait until somebody restarts it; `tick` is called each time around. An
@@ -155,7 +159,7 @@ fn wait_for_restart(mut tick: impl FnMut()) {
     }
 }
 
-/// Makes the device where it stays. Called once. A function of its own, whose stack is free again before the device runs.
+/// Makes the device where it stays. Called once. A function of its own, whose stack is free again afterwards.
 #[inline(never)]
 fn make_device(
     ring: &'static mut Ring,
@@ -168,9 +172,7 @@ fn make_device(
 /// Everything around the device.
 struct Ports {
     platform: Platform,
-    credentials: Credentials,
-    mqtt: Mqtt,
-    exchange: Exchange,
+    network: Network,
     watchdog: Option<Watchdog>,
     /// Of a device that is not blank, for a while after the start.
     factory_line: Option<FactoryLine>,
@@ -178,11 +180,11 @@ struct Ports {
 }
 
 impl Ports {
-    /// Starts the device and runs it.
-    fn start(&mut self, ring: &'static mut Ring, info: BootInfo) {
-        match make_device(ring, self.platform, &info) {
+    /// Runs the device, where there is one.
+    fn start(&mut self, device: &mut Result<Device, StartError>, info: &BootInfo) {
+        match device {
             Ok(device) => {
-                self.open_factory_line(&info, |about, document| {
+                self.open_factory_line(info, |about, document| {
                     OnLine::InService(InService::new(about, document))
                 });
                 self.run(device);
@@ -198,9 +200,9 @@ impl Ports {
 
     /// Waits for the factory, until the device is provisioned.
     #[inline(never)]
-    fn be_blank(&mut self, info: BootInfo) {
+    fn be_blank(&mut self, info: &BootInfo) {
         let platform = self.platform;
-        let done = factory::about(info.firmware, info.board, info.build)
+        let done = factory::about(info.firmware.clone(), info.board.clone(), info.build)
             .and_then(|about| factory::provision(platform, about, || self.feed()));
         if let Err(error) = done {
             error!("{error}");
@@ -230,37 +232,38 @@ impl Ports {
             device.boot(),
             device.configuration().number
         );
+        if let Err(error) = self.network.start() {
+            error!("the network's thread does not start ({error}): see ZVFS_EVENTFD_MAX");
+            return self.wait_for_restart();
+        }
+        let mut hung = false;
+        // A turn takes in one event and does one thing that the device wants. It waits for nothing but the device's own
+        // flash and sensor, until there is nothing to do.
         while !self.stopped {
             self.feed();
-            let begun = clock::uptime();
-            self.mqtt.begin_turn(begun.after(SEND_MS));
             self.serve_factory_line(Some(device));
             if reboot::wanted() {
                 device.handle(clock::uptime(), Event::Shutdown);
             }
-            // What takes long is the last command of its turn.
-            while clock::uptime().since(begun) < EVENTS_MS
-                && let Some(command) = device.poll_output(clock::uptime())
-            {
+            if self.network.is_hung() && !mem::replace(&mut hung, true) {
+                error!("the network's thread hangs: the device restarts");
+                device.handle(clock::uptime(), Event::Shutdown);
+            }
+            let heard = self.network.hear(|at, event| device.handle(at, event));
+            device.link_is_full(self.network.is_full());
+            if let Some(command) = device.poll_output(clock::uptime()) {
                 if let Some(event) = self.carry_out(command) {
                     device.handle(clock::uptime(), event);
                 }
+            } else if !heard {
+                self.wait_until(device.next_deadline(clock::uptime()));
+                device.handle(clock::uptime(), Event::Tick);
             }
-            let rest =
-                clock::uptime().after((TURN_MS - EVENTS_MS).saturating_sub(clock::uptime().since(begun)));
-            self.wait_until(device.next_deadline(clock::uptime()).min(rest));
-            while let Some(event) = self.exchange.next_event() {
-                device.handle(clock::uptime(), event);
-            }
-            // Who sends without end shall not keep the loop from its other work: the rest is taken in the next turn.
-            let until = clock::uptime().after(EVENTS_MS);
-            while clock::uptime() < until
-                && let Some(event) = self.mqtt.next_event()
-            {
-                device.handle(clock::uptime(), event);
-            }
-            device.handle(clock::uptime(), Event::Tick);
         }
+        if hung {
+            return reboot::restart_hung();
+        }
+        self.network.settle();
     }
 
     fn wait_for_restart(&mut self) {
@@ -287,10 +290,9 @@ impl Ports {
         let now = clock::uptime();
         let looks_often = cfg!(CONFIG_SHELL) || self.factory_line.is_some();
         let longest = if looks_often { LOOK_MAX_MS } else { WAIT_MAX_MS };
-        let deadline = self.mqtt.next_deadline(now).map_or(deadline, |ping| deadline.min(ping));
         let millis = deadline.since(now).min(longest) as u32;
         if millis > 0 {
-            net::wait([self.mqtt.socket(), self.exchange.socket()], millis);
+            self.network.wait(millis);
         }
     }
 
@@ -298,8 +300,8 @@ impl Ports {
     fn carry_out(&mut self, command: Command<'_>) -> Option<Event<'static>> {
         match command {
             Command::QueryTime { server, packet } => {
-                // Looking up the name took its time; the datagram has left just now.
-                Some(self.exchange.ask(server, &packet))
+                self.network.query_time(server, packet);
+                None
             }
             Command::SetClock(time) => {
                 if !clock::set(time) {
@@ -314,29 +316,31 @@ impl Ports {
                 keep_alive_s,
                 credentials,
                 password,
+                // The device's own limit is longer than what the attempt may take: shim.c holds it to that.
                 timeout_ms: _,
-            } => {
-                let to = Destination { host, port, client_id, keep_alive_s };
-                self.connect(&to, credentials, password).err().map(Event::Disconnected)
-            }
+            } => self
+                .network
+                .connect(&mut self.platform, (host, port), client_id, keep_alive_s, credentials, password)
+                .err()
+                .map(Event::Disconnected),
             Command::Subscribe(topics) => {
-                self.mqtt.subscribe(&topics);
+                self.network.subscribe(&topics);
                 None
             }
             Command::Fetch(topic) => {
-                self.mqtt.fetch(&topic);
+                self.network.fetch(topic);
                 None
             }
             Command::Release(topic) => {
-                self.mqtt.release(&topic);
+                self.network.release(topic);
                 None
             }
             Command::Publish { token, topic, payload, retain } => {
-                self.mqtt.publish(token, &topic, payload, retain);
+                self.network.publish(token, topic, payload, retain);
                 None
             }
             Command::Disconnect => {
-                self.mqtt.disconnect();
+                self.network.disconnect();
                 None
             }
             Command::Sample => Some(Event::Reading(sensor::measure())),
@@ -363,22 +367,6 @@ impl Ports {
                 None
             }
         }
-    }
-
-    fn connect(
-        &mut self,
-        to: &Destination<'_>,
-        chosen: device::identity::Credentials,
-        password: Option<Password<'_>>,
-    ) -> Result<(), Failure> {
-        // Shown for the handshake only: our copy of the key is wiped when this goes, Mbed TLS's when the connection is closed.
-        let shown =
-            self.credentials.present(&mut self.platform, chosen, password.is_none()).map_err(|error| {
-                error!("{error}");
-                Failure::Credentials
-            })?;
-        // The device's own limit is longer than what TCP and TLS may take here: shim.c holds it to that.
-        self.mqtt.connect(to, password, &shown)
     }
 }
 

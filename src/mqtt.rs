@@ -16,13 +16,14 @@ use crate::{clock, ffi};
 use core::ffi::c_int;
 use core::ptr::NonNull;
 use device::session::AddressTurn;
-use device::{Event, Password, Uptime};
+use device::{Event, Uptime};
 use heapless::Vec;
 use incoming::{Full, Incoming, Item};
 use protocol::token::TOKEN_BYTES_MAX;
 use protocol::topic::{SUBSCRIPTIONS_MAX, Subscriptions, TOPIC_MAX, TopicText};
 use protocol::{DeviceId, Failure};
 use static_cell::ConstStaticCell;
+pub use transport::Packet;
 use zeroize::Zeroize;
 
 /// Room for what Zephyr's client reads, in bytes: the CONNACK that it is handed.
@@ -39,7 +40,7 @@ const SUBSCRIBE_ID: u16 = u16::MAX;
 /// First of the identifiers for topics that come and go: each is used again only after all the others.
 const PASSING_ID: u16 = 0xff00;
 
-/// Everything that Zephyr's client points to. It never moves.
+/// Everything that Zephyr's client points to, but for a packet that is being published. It never moves.
 struct State {
     client: ffi::mqtt_client,
     rx: [u8; RX_MAX],
@@ -55,10 +56,11 @@ struct State {
     handed: &'static [u8],
     /// Why the connection is at its end.
     ended: Option<Failure>,
-    /// Until when sending may take in this turn of the loop.
+    /// Until when sending may take.
     until: Uptime,
     turn: AddressTurn,
-    record: transport::Record,
+    /// What is being published.
+    packet: Option<NonNull<Packet>>,
 }
 
 // SAFETY: the pointers in it are to itself, to constants and to what outlives a call; nothing is bound to a thread.
@@ -80,7 +82,7 @@ static STATE: ConstStaticCell<State> = ConstStaticCell::new(State {
     ended: None,
     until: Uptime(0),
     turn: AddressTurn::new(),
-    record: transport::Record::new(),
+    packet: None,
 });
 
 /// How long the CONNECT may take to be sent, in milliseconds.
@@ -93,7 +95,7 @@ type ListPacket = unsafe extern "C" fn(*mut ffi::mqtt_client, *const ffi::mqtt_s
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
     /// Name or address of the service.
-    pub host: &'a str,
+    pub host: &'a HostName,
     /// TCP port.
     pub port: u16,
     /// MQTT client identifier.
@@ -130,8 +132,8 @@ impl Mqtt {
     pub fn connect(
         &mut self,
         to: &Destination<'_>,
-        token: Option<Password<'_>>,
-        shown: &Presented<'_>,
+        token: Option<&str>,
+        shown: &Presented,
     ) -> Result<(), Failure> {
         self.disconnect();
         if fault::is(Fault::CannotConnect) {
@@ -143,7 +145,7 @@ impl Mqtt {
         unsafe { ffi::mqtt_client_init(client) };
         let state = self.state();
         state.since = clock::uptime();
-        let opened = Connection::open(&HostName::new(to.host), to.port, state.turn, shown);
+        let opened = Connection::open(to.host, to.port, state.turn, shown);
         state.connection = Some(opened.inspect_err(|_| state.turn.failed())?);
         state.incoming.reset();
         state.ended = None;
@@ -156,7 +158,7 @@ impl Mqtt {
         // Both outlive `mqtt_connect`, which writes them into CONNECT and does not keep them.
         let mut user_name = state.client.client_id;
         let mut password;
-        if let Some(token) = token.map(Password::reveal) {
+        if let Some(token) = token {
             password = ffi::mqtt_utf8 { utf8: token.as_ptr(), size: token.len() as u32 };
             state.client.user_name = &raw mut user_name;
             state.client.password = &raw mut password;
@@ -187,7 +189,7 @@ impl Mqtt {
         }
     }
 
-    /// A turn of the loop begins: all that it sends together may wait for the network until `until`.
+    /// All that is sent from here on may wait for the network until `until`.
     pub fn begin_turn(&mut self, until: Uptime) {
         self.state().until = until;
     }
@@ -263,16 +265,21 @@ impl Mqtt {
     }
 
     /// Publishes with QoS 1 under the packet identifier `token`.
-    pub fn publish(&mut self, token: u16, topic: &TopicText, payload: &[u8], retain: bool) {
+    pub fn publish(&mut self, token: u16, topic: &TopicText, packet: &mut Packet, retain: bool) {
         let noted = self.state().incoming.published(token);
+        let packet = NonNull::from(packet);
+        // SAFETY: the packet is the caller's, and nobody writes to it but the transport, which puts a head before the payload.
+        let payload = unsafe { packet.as_ref() }.payload();
         let mut message = ffi::mqtt_publish_param { message_id: token, ..Default::default() };
         message.message.topic = at_qos_1(topic);
         message.message.payload =
             ffi::mqtt_binstr { data: payload.as_ptr().cast_mut(), len: payload.len() as u32 };
         message.set_retain_flag(u8::from(retain));
+        self.state().packet = Some(packet);
         let client = self.client();
-        // SAFETY: as for `subscribe`; Zephyr only reads the payload.
+        // SAFETY: as for `subscribe`; Zephyr only hands the payload on.
         let error = unsafe { ffi::mqtt_publish(client, &raw const message) };
+        self.state().packet = None;
         self.sent(noted, error);
     }
 

@@ -126,8 +126,8 @@ fn digits(port: u16, text: &mut [u8; 6]) {
 }
 
 /// Waits until one of `sockets` can be read or has failed, at most `timeout_ms`. Negative sockets are not looked at.
-pub fn wait(sockets: [c_int; 2], timeout_ms: u32) {
-    let mut fds = [ffi::zvfs_pollfd::default(); 2];
+pub fn wait(sockets: [c_int; 3], timeout_ms: u32) {
+    let mut fds = [ffi::zvfs_pollfd::default(); 3];
     let mut count = 0;
     for (entry, socket) in fds.iter_mut().zip(sockets.into_iter().filter(|socket| *socket >= 0)) {
         *entry = ffi::zvfs_pollfd { fd: socket, events: ffi::ZSOCK_POLLIN as i16, revents: 0 };

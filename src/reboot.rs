@@ -28,3 +28,9 @@ pub fn restart() {
     // SAFETY: takes nothing. On hardware it does not return.
     unsafe { ffi::shim_reboot() };
 }
+
+/// The same because a thread of the firmware hangs: reported as what a watchdog does.
+pub fn restart_hung() {
+    // SAFETY: as above.
+    unsafe { ffi::shim_reboot_hung() };
+}

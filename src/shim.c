@@ -12,12 +12,14 @@
 #include <mbedtls/oid.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/ssl.h>
+#include <mbedtls/threading.h>
 #include <mbedtls/x509_crt.h>
 #include <zephyr/device.h>
 #include <zephyr/drivers/hwinfo.h>
 #include <zephyr/drivers/sensor.h>
 #include <zephyr/drivers/watchdog.h>
 #include <zephyr/fatal.h>
+#include <zephyr/init.h>
 #include <zephyr/kernel.h>
 #include <zephyr/linker/section_tags.h>
 #include <zephyr/logging/log.h>
@@ -29,6 +31,7 @@
 #include <zephyr/shell/shell.h>
 #include <zephyr/sys/clock.h>
 #include <zephyr/sys/reboot.h>
+#include <zephyr/zvfs/eventfd.h>
 
 LOG_MODULE_REGISTER(sensor_device, CONFIG_SENSOR_DEVICE_LOG_LEVEL);
 
@@ -73,9 +76,6 @@ BUILD_ASSERT(K_HEAP_MEM_POOL_SIZE >= CONFIG_DNS_RESOLVER_AI_MAX_ENTRIES * sizeof
 	     "no number has an address.");
 BUILD_ASSERT(2 * CONFIG_NET_SOCKETS_CONNECT_TIMEOUT <= CONFIG_SENSOR_CONNECT_TIMEOUT_MS,
 	     "TCP and TLS may each take NET_SOCKETS_CONNECT_TIMEOUT: both must fit into SENSOR_CONNECT_TIMEOUT_MS.");
-BUILD_ASSERT(SHIM_TURN_MS < CONFIG_SENSOR_WATCHDOG_TIMEOUT_MS,
-	     "All waits of one turn of the loop must fit into SENSOR_WATCHDOG_TIMEOUT_MS together: a name service, connecting "
-	     "(SENSOR_CONNECT_TIMEOUT_MS), sending (SENSOR_ANSWER_TIMEOUT_MS) and the loop's own work.");
 BUILD_ASSERT(CONFIG_NET_SOCKETS_DNS_TIMEOUT <= CONFIG_NET_SOCKETS_DNS_BACKOFF_INTERVAL,
 	     "A query that is repeated while its first answer may still come is CVE-2026-10646: NET_SOCKETS_DNS_TIMEOUT must not "
 	     "be longer than NET_SOCKETS_DNS_BACKOFF_INTERVAL.");
@@ -256,6 +256,109 @@ enum shim_handshake shim_handshake_error(void)
 	default:
 		return SHIM_HANDSHAKE_OTHER;
 	}
+}
+
+/*
+ * Two threads use Mbed TLS: the device's, for documents and keys, and the network's, for TLS. Its heap and PSA Crypto's key
+ * slots are one for both. Zephyr's mutexes may be taken again by who has them: a key that is loaded is unsealed with another.
+ */
+static void mutex_init(mbedtls_threading_mutex_t *mutex)
+{
+	(void)k_mutex_init(mutex);
+}
+
+static void mutex_free(mbedtls_threading_mutex_t *mutex)
+{
+	ARG_UNUSED(mutex);
+}
+
+static int mutex_lock(mbedtls_threading_mutex_t *mutex)
+{
+	return k_mutex_lock(mutex, K_FOREVER) == 0 ? 0 : MBEDTLS_ERR_THREADING_MUTEX_ERROR;
+}
+
+static int mutex_unlock(mbedtls_threading_mutex_t *mutex)
+{
+	return k_mutex_unlock(mutex) == 0 ? 0 : MBEDTLS_ERR_THREADING_MUTEX_ERROR;
+}
+
+static int lock_mbedtls(void)
+{
+	mbedtls_threading_set_alt(mutex_init, mutex_free, mutex_lock, mutex_unlock);
+	return 0;
+}
+
+/* Before Zephyr starts Mbed TLS, at CONFIG_KERNEL_INIT_PRIORITY_DEFAULT. */
+SYS_INIT(lock_mbedtls, POST_KERNEL, 0);
+BUILD_ASSERT(CONFIG_KERNEL_INIT_PRIORITY_DEFAULT > 0, "Mbed TLS's locks must be there before it starts.");
+
+/*
+ * The network's thread. The device's loop goes first wherever both could run: a handshake computes for seconds on a small
+ * core. Below the network's own threads, above the log's and the shell's.
+ */
+#define NETWORK_PRIORITY 5
+BUILD_ASSERT(NETWORK_PRIORITY > CONFIG_MAIN_THREAD_PRIORITY, "The device's loop must not wait for the network's thread.");
+
+static K_THREAD_STACK_DEFINE(network_stack, CONFIG_SENSOR_NETWORK_STACK_SIZE);
+static struct k_thread network_thread;
+
+static void network_entry(void *entry, void *unused, void *unused_too)
+{
+	ARG_UNUSED(unused);
+	ARG_UNUSED(unused_too);
+	((void (*)(void))entry)();
+}
+
+void shim_network_thread_start(void (*entry)(void))
+{
+	k_tid_t thread = k_thread_create(&network_thread, network_stack, K_THREAD_STACK_SIZEOF(network_stack),
+					 network_entry, (void *)entry, NULL, NULL, K_PRIO_PREEMPT(NETWORK_PRIORITY), 0,
+					 K_NO_WAIT);
+
+	(void)k_thread_name_set(thread, "network");
+}
+
+static K_SEM_DEFINE(device_bell, 0, 1);
+static K_SEM_DEFINE(heard, 0, 1);
+
+void shim_device_ring(void)
+{
+	k_sem_give(&device_bell);
+}
+
+void shim_device_wait(uint32_t ms)
+{
+	(void)k_sem_take(&device_bell, K_MSEC(ms));
+}
+
+void shim_heard(void)
+{
+	k_sem_give(&heard);
+}
+
+void shim_heard_wait(void)
+{
+	(void)k_sem_take(&heard, K_FOREVER);
+}
+
+int shim_bell_open(void)
+{
+	int bell = zvfs_eventfd(0, ZVFS_EFD_NONBLOCK);
+
+	return bell < 0 ? -errno : bell;
+}
+
+void shim_bell_ring(int bell)
+{
+	/* It fails where it has rung 2^64 times unheard. */
+	(void)zvfs_eventfd_write(bell, 1);
+}
+
+void shim_bell_quiet(int bell)
+{
+	zvfs_eventfd_t count;
+
+	(void)zvfs_eventfd_read(bell, &count);
 }
 
 void shim_network_start(void)
@@ -561,12 +664,22 @@ enum shim_reset shim_reset_cause(void)
 	return cause & RESET_PIN ? SHIM_RESET_PIN : SHIM_RESET_UNKNOWN;
 }
 
-void shim_reboot(void)
+static void reboot(enum shim_reset cause)
 {
 	/* What is still in the log's buffer would be lost. */
 	LOG_PANIC();
-	shim_note_reset(SHIM_RESET_SOFTWARE);
+	shim_note_reset(cause);
 	sys_reboot(SYS_REBOOT_COLD);
+}
+
+void shim_reboot(void)
+{
+	reboot(SHIM_RESET_SOFTWARE);
+}
+
+void shim_reboot_hung(void)
+{
+	reboot(SHIM_RESET_WATCHDOG);
 }
 
 /*
@@ -608,6 +721,15 @@ static int panic(const struct shell *shell, size_t argc, char **argv)
 	return 0;
 }
 
+static int hang_network(const struct shell *shell, size_t argc, char **argv)
+{
+	ARG_UNUSED(argc);
+	ARG_UNUSED(argv);
+	shell_print(shell, "the network's thread hangs; the device will see it");
+	k_thread_suspend(&network_thread);
+	return 0;
+}
+
 #if DT_HAS_ALIAS(watchdog0) && defined(CONFIG_WATCHDOG)
 static int hang(const struct shell *shell, size_t argc, char **argv)
 {
@@ -625,6 +747,8 @@ static int hang(const struct shell *shell, size_t argc, char **argv)
 SHELL_STATIC_SUBCMD_SET_CREATE(sensor_commands,
 			       SHELL_CMD(restart, NULL, "Restart in an orderly way.", restart),
 			       SHELL_CMD(panic, NULL, "Panic, to see the device start again.", panic),
+			       SHELL_CMD(hang_network, NULL, "Stop the network's thread, to see the device find out.",
+					 hang_network),
 			       HANG
 			       SHELL_SUBCMD_SET_END);
 SHELL_CMD_REGISTER(device, &sensor_commands, "The sensor device.", NULL);

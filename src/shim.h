@@ -62,6 +62,19 @@ enum shim_handshake shim_handshake_error(void);
 /* Asks for an address where the board's network has DHCP; elsewhere there is nothing to be done. */
 void shim_network_start(void);
 
+/* The network's thread, beside the main thread and below it. */
+void shim_network_thread_start(void (*entry)(void));
+/* The device's bell: it stays rung until it was waited for. */
+void shim_device_ring(void);
+void shim_device_wait(uint32_t ms);
+/* The network's thread waits until what it has said was heard. */
+void shim_heard(void);
+void shim_heard_wait(void);
+/* The bell of the network's thread, a descriptor to wait for together with sockets. Negative errno on error. */
+int shim_bell_open(void);
+void shim_bell_ring(int bell);
+void shim_bell_quiet(int bell);
+
 /* Sockets. Negative errno on error. */
 int shim_socket_tls(int family);
 int shim_socket_connect(int fd, const struct sockaddr *address, socklen_t len);
@@ -104,11 +117,13 @@ int shim_sensor_temperature(struct shim_value *value);
 int shim_sensor_humidity(struct shim_value *value);
 int shim_sensor_pressure(struct shim_value *value);
 
-/* The longest that one turn of the loop may take, in milliseconds (src/lib.rs): it is fed in between. */
+/*
+ * The longest that one turn of the network's thread takes, in milliseconds (src/network.rs): after that it hangs. A name, a
+ * connection, all that is sent, and its own work.
+ */
 enum {
-	SHIM_OWN_WORK_MS = 2500,
 	SHIM_TURN_MS = CONFIG_NET_SOCKETS_DNS_TIMEOUT + CONFIG_SENSOR_CONNECT_TIMEOUT_MS + CONFIG_SENSOR_ANSWER_TIMEOUT_MS +
-		       SHIM_OWN_WORK_MS
+		       5000
 };
 /* The watchdog: -ENODEV where the board has none. */
 int shim_watchdog_start(uint32_t timeout_ms);
@@ -143,6 +158,8 @@ enum shim_reset {
 enum shim_reset shim_reset_cause(void);
 /* In an orderly way. */
 void shim_reboot(void);
+/* The same where a thread hangs: it is reported as a watchdog's reset. */
+void shim_reboot_hung(void);
 /* Shortly before a reset that the board itself will not be able to explain. */
 void shim_note_reset(enum shim_reset cause);
 

@@ -80,7 +80,7 @@ impl Handshake {
 
 struct Shared(UnsafeCell<Handshake>);
 
-// SAFETY: there is one connection at a time, and only the main thread opens it; Mbed TLS calls back on that thread.
+// SAFETY: there is one connection at a time, and only the network's thread opens it; Mbed TLS calls back on that thread.
 unsafe impl Sync for Shared {}
 
 static HANDSHAKE: Shared = Shared(UnsafeCell::new(Handshake::new()));
@@ -92,12 +92,7 @@ pub struct Connection(c_int);
 impl Connection {
     /// Resolves `host`, connects to the address whose `turn` it is and shakes hands with what is shown to Zephyr's TLS; blocks
     /// until that is done or has failed.
-    pub fn open(
-        host: &HostName,
-        port: u16,
-        turn: AddressTurn,
-        shown: &Presented<'_>,
-    ) -> Result<Self, Failure> {
+    pub fn open(host: &HostName, port: u16, turn: AddressTurn, shown: &Presented) -> Result<Self, Failure> {
         let address = Address::resolve(host, port, Kind::Stream, turn).ok_or(Failure::Dns)?;
         let (address, len) = address.as_c();
         // SAFETY: takes a number and gives a socket or a negative errno.

@@ -8,6 +8,10 @@
 #undef MBEDTLS_SSL_IN_CONTENT_LEN
 #define MBEDTLS_SSL_IN_CONTENT_LEN 16384
 
+/* Two threads use it: src/shim.c has the locks. */
+#define MBEDTLS_THREADING_C
+#define MBEDTLS_THREADING_ALT
+
 /*
  * Fast reduction modulo P-256's prime: a signature costs a fifth of what it does without, for 848 B of flash
  * (docs/measurements.md). Zephyr's option for it does not reach a configuration by PSA_WANT.

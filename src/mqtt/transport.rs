@@ -8,16 +8,47 @@ use super::State;
 use crate::ffi;
 use core::ffi::c_int;
 use device::MESSAGE_BYTES_MAX;
+use protocol::topic::TOPIC_MAX;
+use zeroize::Zeroize;
 
-/// Longest packet to the service in bytes: the longest payload and what stands before it.
-const RECORD_MAX: usize = MESSAGE_BYTES_MAX + super::TX_MAX;
+/// Room for what stands before the payload of a PUBLISH, in bytes: its type, its length, the topic and the identifier.
+const HEAD_MAX: usize = 5 + 2 + TOPIC_MAX + 2;
 
-/// Room for one packet.
-pub(super) struct Record([u8; RECORD_MAX]);
+/// A payload, with room before it for what MQTT puts there: a packet is put together where its payload lies.
+pub struct Packet {
+    bytes: [u8; HEAD_MAX + MESSAGE_BYTES_MAX],
+    /// Length of the payload.
+    len: usize,
+}
 
-impl Record {
-    pub(super) const fn new() -> Self {
-        Self([0; RECORD_MAX])
+impl Packet {
+    /// Without a payload.
+    pub const fn new() -> Self {
+        Self { bytes: [0; HEAD_MAX + MESSAGE_BYTES_MAX], len: 0 }
+    }
+
+    /// Takes this payload, as far as there is room: a device has none that is longer.
+    pub fn fill(&mut self, payload: &[u8]) {
+        let room = self.bytes.iter_mut().skip(HEAD_MAX);
+        self.len = room.zip(payload).map(|(to, from)| *to = *from).count();
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(HEAD_MAX..HEAD_MAX + self.len).unwrap_or_default()
+    }
+
+    /// Overwrites it.
+    pub fn wipe(&mut self) {
+        self.bytes.zeroize();
+        self.len = 0;
+    }
+
+    /// The payload with `head` before it.
+    fn with_head(&mut self, head: &[u8]) -> Option<&[u8]> {
+        let start = HEAD_MAX.checked_sub(head.len())?;
+        self.bytes.get_mut(start..HEAD_MAX)?.copy_from_slice(head);
+        self.bytes.get(start..HEAD_MAX + self.len)
     }
 }
 
@@ -57,24 +88,22 @@ extern "C" fn mqtt_client_custom_transport_write_msg(
     client: *mut ffi::mqtt_client,
     message: *const ffi::msghdr,
 ) -> c_int {
-    // SAFETY: no other reference to the connection or the record is alive while the client runs.
-    let (connection, record, until) = unsafe {
+    // SAFETY: no other reference to the connection is alive while the client runs, and none to the packet, which `publish`
+    // has put here and keeps.
+    let (connection, packet, until) = unsafe {
         let state = state(client);
-        (&mut (*state).connection, &mut (*state).record.0, (*state).until)
+        (&mut (*state).connection, (*state).packet.map(|mut packet| packet.as_mut()), (*state).until)
     };
-    // SAFETY: Zephyr gives a message with `msg_iovlen` parts.
+    // SAFETY: Zephyr gives a message with `msg_iovlen` parts. The only one that it sends so is a PUBLISH: what stands before
+    // the payload, and the payload, which is that of the packet.
     let parts = unsafe { ffi::slice((*message).msg_iov.cast_const(), (*message).msg_iovlen as usize) };
-    let mut len = 0;
-    for part in parts.unwrap_or_default() {
-        // SAFETY: Zephyr gives parts of so many bytes.
-        let bytes = unsafe { ffi::slice(part.iov_base.cast::<u8>().cast_const(), part.iov_len as usize) };
-        let bytes = bytes.unwrap_or_default();
-        let Some(room) = record.get_mut(len..len + bytes.len()) else { return io_error() };
-        room.copy_from_slice(bytes);
-        len += bytes.len();
-    }
-    match (connection, record.get(..len)) {
-        (Some(connection), Some(packet)) => connection.send(packet, until).err().unwrap_or(0),
+    let Some([head, payload]) = parts else { return io_error() };
+    // SAFETY: Zephyr gives a part of so many bytes.
+    let head = unsafe { ffi::slice(head.iov_base.cast::<u8>().cast_const(), head.iov_len as usize) };
+    match (connection, packet, head) {
+        (Some(connection), Some(packet), Some(head)) if packet.len == payload.iov_len as usize => packet
+            .with_head(head)
+            .map_or_else(io_error, |packet| connection.send(packet, until).err().unwrap_or(0)),
         _ => io_error(),
     }
 }

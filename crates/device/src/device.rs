@@ -227,7 +227,8 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         state.time_refused = cx.clock.refused();
         state.waiting = telemetry.held() as u32;
         state.capacity = RING_SAMPLES as u32;
-        state.lost = telemetry.lost();
+        state.lost = telemetry.overflowed();
+        state.missed = telemetry.missed();
         state.suppressed = telemetry.suppressed();
         state.sensor_faults = telemetry.faults();
         state.alarms = telemetry.alarms();
@@ -376,13 +377,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         if let Err(fault) = reading {
             cx.note(Note::Sensor(fault));
         }
-        let lost = self.telemetry.lost();
+        let lost = self.telemetry.overflowed();
         for (alarm, begins) in self.telemetry.reading(reading) {
             // Nobody wants to hear of it a minute later.
             self.state_due = cx.now;
             cx.note(Note::Alarm { alarm, begins });
         }
-        if self.telemetry.lost() > lost && !core::mem::replace(&mut self.lost_noted, true) {
+        if self.telemetry.overflowed() > lost && !core::mem::replace(&mut self.lost_noted, true) {
             cx.note(Note::Overflow);
         }
     }
@@ -473,6 +474,13 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         }
     }
 
+    /// From now on the port can take nothing that needs the network, because it is busy with what it was given; or it can
+    /// again. Until then [`Device::poll_output`] gives what needs none, and [`Command::Disconnect`]: the device goes on
+    /// measuring. A port that takes everything at once need not say so.
+    pub const fn link_is_full(&mut self, full: bool) {
+        self.cx.link_full = full;
+    }
+
     /// The next thing to do; `None` where there is nothing until the next event or deadline.
     pub fn poll_output(&mut self, now: Uptime) -> Option<Command<'_>> {
         self.begin(now);
@@ -510,6 +518,10 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
         self.tick();
         if self.life != Life::Running {
             return self.poll_output(now);
+        }
+        if self.cx.link_full {
+            let note = self.cx.notes.pop_front().map(Command::Log);
+            return note.or_else(|| self.cx.session.poll_drop().then_some(Command::Disconnect));
         }
         if let Some(request) = self.cx.session.poll_output(now, self.cx.clock.is_plausible(now)) {
             return self.request(request);
@@ -684,6 +696,12 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             Life::Retiring { .. } => return Life::last_deadline(cx),
             Life::Stopping | Life::Restarting | Life::Stopped => return Uptime(u64::MAX),
         }
+        let patience = cx.outbox.oldest().map(|oldest| cx.session.answer_due(oldest));
+        if cx.link_full {
+            // What needs the network is asked for when it can be taken.
+            let link = [cx.session.next_deadline(false), patience];
+            return link.into_iter().flatten().fold(self.telemetry.next_deadline(), Uptime::min);
+        }
         let can_send = cx.session.is_running() && !cx.outbox.is_full();
         let machines = [
             cx.session.next_deadline(cx.clock.is_plausible(now)),
@@ -696,7 +714,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
             self.commands.next_deadline(cx, &self.identity),
             self.uplink.next_deadline(cx, &self.identity),
             self.token.next_deadline(cx),
-            cx.outbox.oldest().map(|oldest| cx.session.answer_due(oldest)),
+            patience,
         ];
         let own = cx.clock.next_deadline().min(self.telemetry.next_deadline());
         machines.into_iter().flatten().fold(own, Uptime::min)

@@ -273,9 +273,14 @@ impl Session {
         }
     }
 
+    /// True where the connection is to be dropped; asked once.
+    pub(crate) fn poll_drop(&mut self) -> bool {
+        core::mem::take(&mut self.drop_link)
+    }
+
     /// The next thing to do. `time_is_plausible` gates the attempt to connect.
     pub(crate) fn poll_output(&mut self, now: Uptime, time_is_plausible: bool) -> Option<Request> {
-        if core::mem::take(&mut self.drop_link) {
+        if self.poll_drop() {
             return Some(Request::Disconnect);
         }
         match self.phase {

@@ -5,6 +5,9 @@
 //! or gone (acknowledged, or dropped and counted). Only a sample that was never sent may be dropped, so that the
 //! count of lost samples is exact: what was sent may have arrived, and stays until that is known.
 //!
+//! A point of the sampling grid at which the device was busy with something else is a sample that is lost as well: it takes its
+//! sequence number, and is counted apart too, as missed. Those of a burst are not: it takes all its samples, later.
+//!
 //! A measurement in which nothing has moved out of its dead-band is no sample: it gets no number and is counted apart. The
 //! first one after each report is always a sample, so that a quiet device can be told from a dead one, and so is one that
 //! follows a fault, changes an alarm, or belongs to a burst.
@@ -63,6 +66,23 @@ struct Sent {
     lost: u32,
 }
 
+/// Up to where the numbers are known, and how many below are lost. What is lost before a sample follows from its number:
+/// nothing of the ring has to remember it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    below: u32,
+    count: u32,
+}
+
+impl Lost {
+    /// The sample `seq` comes next: what is between is lost. Gives how many are lost before it.
+    const fn pass(&mut self, seq: u32) -> u32 {
+        self.count = self.count.saturating_add(seq.saturating_sub(self.below));
+        self.below = seq.saturating_add(1);
+        self.count
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     token: u16,
@@ -92,10 +112,13 @@ pub(crate) struct Telemetry<R> {
     last: Option<Measurement>,
     suppressed: u32,
     next_seq: u32,
+    /// The sequence number that would come next out of the ring if none were lost, and how many below it are lost.
+    out: Lost,
     waiting: R,
     sent: Deque<Sent, SENT_SAMPLES>,
     flights: Deque<Flight, BATCHES_IN_FLIGHT>,
-    lost: u32,
+    overflowed: u32,
+    missed: u32,
     faults: u32,
     next_sample: Uptime,
     next_report: Uptime,
@@ -118,10 +141,12 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
             last: None,
             suppressed: 0,
             next_seq: 0,
+            out: Lost::default(),
             waiting: ring,
             sent: Deque::new(),
             flights: Deque::new(),
-            lost: 0,
+            overflowed: 0,
+            missed: 0,
             faults: 0,
             next_sample: now,
             next_report: now.after(period(configuration.report_period_ms)),
@@ -133,6 +158,9 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
     /// Goes on with other periods, dead-bands and limits. A new period counts from the last sample or report.
     pub(crate) fn configure(&mut self, configuration: &Draft, now: Uptime) {
         let sample = period(configuration.sample_period_ms);
+        if self.burst.is_none() {
+            self.miss(self.next_sample, now);
+        }
         let ordinary = self.burst.as_mut().map_or(&mut self.next_sample, |burst| &mut burst.resume);
         *ordinary = regrid(*ordinary, self.sample_period, sample, now);
         self.sample_period = sample;
@@ -150,6 +178,9 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
             return;
         }
         let resume = self.burst.map_or(self.next_sample, |burst| burst.resume);
+        if self.burst.is_none() {
+            self.miss(resume, now);
+        }
         self.burst = Some(Burst { left: samples, period: period(period_ms), resume });
         self.next_sample = now;
     }
@@ -188,9 +219,14 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
         self.ring().len() + self.sent.len()
     }
 
-    /// Samples dropped since start.
-    pub(crate) fn lost(&self) -> u32 {
-        self.lost
+    /// Samples dropped since start because too many waited.
+    pub(crate) fn overflowed(&self) -> u32 {
+        self.overflowed
+    }
+
+    /// Samples lost since start because the device was busy when they were due.
+    pub(crate) fn missed(&self) -> u32 {
+        self.missed
     }
 
     /// Measurements since start that were no samples because no value had left its dead-band.
@@ -236,9 +272,22 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
                     resume => next_on_grid(resume, self.sample_period, now),
                 };
             }
-            None => self.next_sample = next_on_grid(self.next_sample, self.sample_period, now),
+            None => {
+                self.miss(self.next_sample, now);
+                self.next_sample = next_on_grid(self.next_sample, self.sample_period, now);
+            }
         }
         true
+    }
+
+    /// Counts the points of the grid from `due` on at which nothing was measured. The last one that is due by `now` is not one
+    /// of them: it is measured now, late.
+    fn miss(&mut self, due: Uptime, now: Uptime) {
+        let missed = u32::try_from(now.since(due) / self.sample_period).unwrap_or(u32::MAX);
+        // What has no number any more is not taken either.
+        let missed = missed.min(u32::MAX - self.next_seq);
+        self.next_seq += missed;
+        self.missed = self.missed.saturating_add(missed);
     }
 
     /// The sensor has answered. Ignored where it was not asked. Gives the alarms that begin or end with it.
@@ -272,9 +321,12 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
         // because a number that is there twice would be worse.
         let Some(next_seq) = self.next_seq.checked_add(1) else { return };
         self.next_seq = next_seq;
-        if self.ring().is_full() {
-            self.ring_mut().pop_front();
-            self.lost = self.lost.saturating_add(1);
+        if self.ring().is_full()
+            && let Some(oldest) = self.ring_mut().pop_front()
+        {
+            self.overflowed = self.overflowed.saturating_add(1);
+            self.out.pass(oldest.seq);
+            self.out.count = self.out.count.saturating_add(1);
         }
         let kept = self.ring_mut().push_back(held);
         debug_assert!(kept.is_ok());
@@ -316,10 +368,12 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
             }
             // Both batches in flight fit into `sent`, and one more is only asked for below that.
             while self.sent.len() < in_flight + BATCH_SAMPLES_MAX
-                && let Some(held) = self.ring().front().copied()
-                && self.sent.push_back(Sent { held, time: time(held.at), lost: self.lost }).is_ok()
+                && !self.sent.is_full()
+                && let Some(held) = self.ring_mut().pop_front()
             {
-                self.ring_mut().pop_front();
+                let lost = self.out.pass(held.seq);
+                let fits = self.sent.push_back(Sent { held, time: time(held.at), lost });
+                debug_assert!(fits.is_ok());
             }
         }
         batch(self.boot, self.sent.iter().skip(in_flight).copied())
@@ -346,16 +400,18 @@ impl<R: BorrowMut<Ring>> Telemetry<R> {
 
     /// Gives up every sample as batches, oldest first, for the flash: the device stops.
     pub(crate) fn drain(&mut self, time: impl Fn(Uptime) -> Option<EpochMillis>) -> Option<Batch> {
-        let lost = self.lost;
+        let mut out = self.out;
         let all = self.sent.iter().copied().chain(self.ring().iter().map(|held| Sent {
             held: *held,
             time: time(held.at),
-            lost,
+            lost: out.pass(held.seq),
         }));
         let batch = batch(self.boot, all)?;
         for _ in 0..batch.samples.len() {
-            if self.sent.pop_front().is_none() {
-                self.ring_mut().pop_front();
+            if self.sent.pop_front().is_none()
+                && let Some(held) = self.ring_mut().pop_front()
+            {
+                self.out.pass(held.seq);
             }
         }
         Some(batch)
@@ -376,7 +432,8 @@ fn regrid(next: Uptime, old: u64, new: u64, now: Uptime) -> Uptime {
     if old == new { next } else { Uptime(next.0.saturating_sub(old)).after(new).max(now) }
 }
 
-/// The next point after `now` on the grid of `period` through `last`: what was missed is not made up for.
+/// The next point after `now` on the grid of `period` through `last`: what was missed is not made up for; [`Telemetry::miss`]
+/// counts it.
 fn next_on_grid(last: Uptime, period: u64, now: Uptime) -> Uptime {
     last.after(period.saturating_mul(now.since(last) / period + 1))
 }

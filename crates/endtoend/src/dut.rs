@@ -117,6 +117,9 @@ pub struct Dut {
     first: Option<Vec<u8>>,
 }
 
+/// What a sensor says, with the sequence number as soon as it is known.
+type Readings = Arc<Mutex<Vec<(Option<u32>, Reading)>>>;
+
 /// A device that runs.
 pub struct Running {
     /// Its identity key, with which it signs its log.
@@ -125,7 +128,7 @@ pub struct Running {
     pub room: usize,
     stop: Stopper,
     task: JoinHandle<Summary>,
-    readings: Arc<Mutex<Vec<Reading>>>,
+    readings: Readings,
     progress: watch::Receiver<Progress>,
 }
 
@@ -134,8 +137,8 @@ pub struct Running {
 pub struct Life {
     /// What the device says of it.
     pub summary: Summary,
-    /// What its sensor said, by sequence number.
-    pub readings: Vec<Reading>,
+    /// What its sensor said, by sequence number; nothing where a busy machine has missed the sample.
+    pub readings: Vec<Option<Reading>>,
     /// What it did.
     pub progress: Progress,
 }
@@ -179,19 +182,26 @@ impl Dut {
         let room = room(&mut machine);
         let slot = KeySlot::new(0).expect("a slot");
         let identity = machine.public_key(slot, KeyUse::Identity).expect("the vault").expect("its key");
-        let readings = Arc::new(Mutex::new(Vec::new()));
-        let noted = readings.clone();
+        let readings = Readings::default();
+        let (noted, numbered) = (readings.clone(), readings.clone());
         let mut model = Model::new(1).with_fault_rate(FAULT_RATE);
         let sensor = move |uptime_ms: u64| {
             let reading = model.measure(uptime_ms);
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(reading);
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push((None, reading));
             reading
         };
         let mut port = Port::new(sensor);
         (port.info.policy, port.info.pace) = (self.policy, self.pace);
         port.info.product = product(self.image_key);
         let (out, progress) = watch::channel(Progress::default());
-        port.observer = Box::new(move |report| out.send_modify(|progress| progress.note(report)));
+        port.observer = Box::new(move |report| {
+            if let Report::Sampled(seq) = report
+                && let Some((number, _)) = numbered.lock().unwrap_or_else(PoisonError::into_inner).last_mut()
+            {
+                *number = Some(*seq);
+            }
+            out.send_modify(|progress| progress.note(report));
+        });
         let (stop, stopped) = stopper();
         let task =
             tokio::spawn(
@@ -241,7 +251,7 @@ fn is_of_a_command(note: &Note) -> bool {
 impl Progress {
     fn note(&mut self, report: &Report) {
         match report {
-            Report::Sampled => self.samples += 1,
+            Report::Sampled(_) => self.samples += 1,
             Report::Received { topic, .. }
                 if matches!(FirmwareTopic::decode(topic), Some(FirmwareTopic::Block(..))) =>
             {
@@ -308,7 +318,13 @@ impl Running {
     pub async fn stop(self) -> Life {
         self.stop.stop();
         let summary = self.task.await.expect("a device that stops");
-        let readings = std::mem::take(&mut *self.readings.lock().unwrap_or_else(PoisonError::into_inner));
+        let taken = std::mem::take(&mut *self.readings.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut readings = Vec::new();
+        for (seq, reading) in taken {
+            // What is between the numbers was missed; after a restart they begin anew.
+            let missed = seq.map_or(0, |seq| (seq as usize).saturating_sub(readings.len()));
+            readings.extend((0..missed).map(|_| None).chain([Some(reading)]));
+        }
         let progress = self.progress.borrow().clone();
         Life { summary, readings, progress }
     }

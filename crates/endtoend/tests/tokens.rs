@@ -97,14 +97,16 @@ async fn a_device_renews_its_token_in_time_and_its_identity_too_and_loses_nothin
     let said =
         ran.stdout.lines().find_map(|line| line.strip_prefix("stopped after ")).expect("its last words");
     let mut numbers = said.split(|c: char| !c.is_ascii_digit()).filter_map(|text| text.parse::<u64>().ok());
-    let (taken, lost, kept) =
-        (numbers.next().expect("samples"), numbers.next().expect("lost"), numbers.next().expect("kept"));
+    let mut number = |what| numbers.next().expect(what);
+    let (taken, lost, missed, kept) = (number("samples"), number("lost"), number("missed"), number("kept"));
     operator.catch_up().await;
     let book = operator.book();
     let counts = book.ledger.counts();
-    assert_eq!((lost, counts.lost, counts.unexplained), (0, 0, 0));
+    assert_eq!((lost, counts.unexplained), (0, 0));
+    // What a busy machine has missed, and nothing else.
+    assert!(counts.lost <= missed, "{said}: {counts:?}");
     assert!(
-        counts.samples + kept >= taken && counts.samples <= taken && counts.samples > 0,
+        counts.samples + kept + missed >= taken && counts.samples <= taken && counts.samples > 0,
         "{said}: {counts:?}"
     );
 

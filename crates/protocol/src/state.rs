@@ -71,6 +71,8 @@ pub struct State {
     pub capacity: u32,
     /// Samples dropped since start because too many waited.
     pub lost: u32,
+    /// Samples lost since start because the device was busy with something else when they were due.
+    pub missed: u32,
     /// Samples since start that were not kept because no value had left its dead-band.
     pub suppressed: u32,
     /// Samples since start that are a fault instead of a value.
@@ -112,6 +114,7 @@ impl State {
             waiting: 0,
             capacity: 0,
             lost: 0,
+            missed: 0,
             suppressed: 0,
             sensor_faults: 0,
             alarms: Vec::new(),
@@ -165,6 +168,7 @@ mod tests {
             &mut state.waiting,
             &mut state.capacity,
             &mut state.lost,
+            &mut state.missed,
             &mut state.sensor_faults,
             &mut state.connections,
             &mut state.failures,

@@ -173,7 +173,7 @@ impl Counters {
                 self.lost += u64::from(*lost);
                 self.down(seen);
             }
-            Report::Sampled => self.samples += 1,
+            Report::Sampled(_) => self.samples += 1,
             Report::Published { bytes } => self.payload_bytes += *bytes as u64,
             Report::Received { bytes, .. } => self.received_bytes += *bytes as u64,
             Report::Acknowledged { after } => {

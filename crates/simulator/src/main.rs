@@ -275,8 +275,8 @@ fn begin(machine: &mut Machine, firmware: Option<&[u8]>) -> Result<()> {
 fn stopped(summary: &Summary) -> Result<()> {
     let state = &summary.state;
     line(&format!(
-        "stopped after {} samples: {} lost, {} kept for the next start, {} connections, {} failures",
-        summary.next_seq, state.lost, state.waiting, state.connections, state.failures
+        "stopped after {} samples: {} lost, {} missed, {} kept for the next start, {} connections, {} failures",
+        summary.next_seq, state.lost, state.missed, state.waiting, state.connections, state.failures
     ))
 }
 

@@ -70,8 +70,13 @@ def test_configuration_commands_and_log_work_here_too_and_the_stack_holds(board)
     assert not missing(records)
     # The next look at the stacks; Zephyr remembers how deep each has been since the start.
     firmware.searched = len(firmware.text)
-    unused, total = map(int, firmware.wait_for(r"main +: STACK: unused (\d+) usage \d+ / (\d+)", timeout=90).groups())
-    assert unused * 10 >= total, f"the main stack is nearly full: {unused} of {total} bytes are left"
+    looked_at = firmware.searched
+    # In whatever order they come.
+    for thread in ("main", "network"):
+        firmware.searched = looked_at
+        stack = rf"\b{thread} +: STACK: unused (\d+) usage \d+ / (\d+)"
+        unused, total = map(int, firmware.wait_for(stack, timeout=90).groups())
+        assert unused * 10 >= total, f"the stack of {thread} is nearly full: {unused} of {total} bytes are left"
 
 
 PANICS = 2

@@ -56,7 +56,7 @@ impl Keeping {
 
     /// A request for time, where one is due.
     pub(crate) fn ask<P: Platform>(cx: &mut Cx<P>) -> Option<Query> {
-        if !cx.clock.wants_to_ask(cx.now) {
+        if cx.link_full || !cx.clock.wants_to_ask(cx.now) {
             return None;
         }
         let mut nonce = [0; 8];

@@ -119,7 +119,7 @@ fn overflow_drops_the_oldest_never_sent_and_counts_exactly() {
     telemetry.disconnected();
     // 16 samples wait already; 30 more than the ring holds.
     let total = sample_until(&mut telemetry, 790 + 10 * (RING_SAMPLES as u64 - 16 + 30));
-    assert_eq!(telemetry.lost(), 30);
+    assert_eq!(telemetry.overflowed(), 30);
     telemetry.connected();
     let mut arrived = Vec::new();
     let mut token = 100;
@@ -149,11 +149,86 @@ fn a_missed_period_is_skipped_and_a_mute_sensor_is_a_fault() {
     assert!(telemetry.poll_sample(Uptime(57)));
     assert_eq!(telemetry.next_sample, Uptime(60), "the grid is kept, what was missed is not made up for");
     assert!(telemetry.poll_sample(Uptime(60)));
-    assert_eq!((telemetry.next_seq(), telemetry.faults()), (2, 1));
+    assert_eq!((telemetry.next_seq(), telemetry.missed(), telemetry.faults()), (6, 4, 1));
     telemetry.reading(value(3));
     let report = batches(&mut telemetry, 100, 1);
-    let readings: Vec<_> = report[0].samples.iter().map(|sample| sample.reading).collect();
+    let readings: Vec<_> =
+        report.iter().flat_map(|batch| &batch.samples).map(|sample| sample.reading).collect();
     assert_eq!(readings, [value(1), Err(SensorFault::NoAnswer), value(3)]);
+}
+
+#[test]
+fn each_point_of_the_grid_that_is_missed_takes_a_number_and_is_counted_before_the_sample_that_follows() {
+    let mut telemetry = fresh();
+    sample_until(&mut telemetry, 20);
+    // Due at 30, 40, 50; asked at 59, 60 (in time) and 85 (due at 70 and 80).
+    for late in [59, 60, 85] {
+        assert!(telemetry.poll_sample(Uptime(late)));
+        telemetry.reading(value(late as i32));
+    }
+    assert_eq!((telemetry.missed(), telemetry.overflowed(), telemetry.next_seq()), (3, 0, 9));
+    let batches = batches(&mut telemetry, 100, 1);
+    let told: Vec<_> = batches.iter().map(|batch| (batch.seq, batch.samples.len(), batch.lost)).collect();
+    assert_eq!(told, [(0, 3, 0), (5, 2, 2)], "the gap is as wide as the count that goes with what follows");
+    telemetry.acknowledged(1);
+    assert_eq!(numbers(&self::batches(&mut telemetry, 100, 3)), [8]);
+}
+
+#[test]
+fn nothing_is_counted_as_missed_where_nothing_was() {
+    // To the last millisecond before the next one is due.
+    let mut telemetry = fresh();
+    for point in 0..100 {
+        assert!(telemetry.poll_sample(Uptime(10 * point + 9)));
+        telemetry.reading(value(1));
+    }
+    // A burst takes all its samples, however late, and the grid rests meanwhile.
+    telemetry.burst(3, 50, Uptime(1_000));
+    for late in [1_000, 1_200, 1_420] {
+        assert!(telemetry.poll_sample(Uptime(late)));
+        telemetry.reading(value(1));
+    }
+    assert!(!telemetry.is_bursting());
+    sample_until(&mut telemetry, 1_600);
+    // Another period begins.
+    telemetry.configure(&configured(7, 100, |_| {}), Uptime(1_601));
+    sample_until(&mut telemetry, 1_700);
+    assert_eq!(telemetry.missed(), 0);
+}
+
+#[test]
+fn what_is_missed_when_the_period_changes_or_a_burst_begins_is_counted_by_the_former_period() {
+    let mut telemetry = fresh();
+    sample_until(&mut telemetry, 0);
+    // Due at 10, 20, 30; the last of them is taken now.
+    telemetry.configure(&configured(1_000, 100, |_| {}), Uptime(35));
+    assert_eq!(telemetry.missed(), 2);
+    let mut telemetry = fresh();
+    sample_until(&mut telemetry, 0);
+    telemetry.burst(1, 50, Uptime(35));
+    assert_eq!(telemetry.missed(), 2);
+    assert!(telemetry.poll_sample(Uptime(35)));
+    telemetry.reading(value(1));
+    sample_until(&mut telemetry, 100);
+    assert_eq!(telemetry.missed(), 2, "and not once more when the grid goes on");
+}
+
+#[test]
+fn overflow_and_what_was_missed_are_both_in_the_count_of_the_batches_and_apart_in_the_state() {
+    let mut telemetry = fresh();
+    sample_until(&mut telemetry, 90);
+    // Ten wait; one is missed, and then 5 more come than there is room for.
+    assert!(telemetry.poll_sample(Uptime(110)));
+    telemetry.reading(value(1));
+    let total = sample_until(&mut telemetry, 110 + 10 * (RING_SAMPLES as u64 - 11 + 5));
+    assert_eq!((telemetry.overflowed(), telemetry.missed()), (5, 1));
+    let mut told = Vec::new();
+    while let Some(batch) = telemetry.drain(TIME) {
+        told.push((batch.seq, batch.lost));
+    }
+    assert_eq!(told[..2], [(5, 5), (11, 6)]);
+    assert!(told.iter().skip(1).all(|(_, lost)| *lost == 6), "{told:?}");
+    assert_eq!(total, RING_SAMPLES as u32 + 5 + 1);
 }
 
 #[test]
@@ -170,7 +245,7 @@ fn draining_gives_every_sample_once_and_in_order() {
     batches(&mut telemetry, 800, 1);
     telemetry.disconnected();
     let total = sample_until(&mut telemetry, 10_000);
-    let lost = telemetry.lost();
+    let lost = telemetry.overflowed();
     let drained: Vec<_> = core::iter::from_fn(|| telemetry.drain(TIME)).collect();
     assert!(drained.len() <= usize::from(crate::platform::BACKLOG_SLOTS));
     assert_eq!(numbers(&drained), (0..64).chain(64 + lost..total).collect::<Vec<_>>());
@@ -428,7 +503,8 @@ fn other_thresholds_hold_from_the_next_measurement() {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// So many samples are taken, around this temperature.
-    Samples(u16, i32),
+    /// So many samples of these values, each so many milliseconds late.
+    Samples(u16, i32, u64),
     Burst(u16, u32),
     Configure {
         period: u32,
@@ -444,7 +520,9 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (1u16..700, -4_000i32..8_500).prop_map(|(count, value)| Step::Samples(count, value)),
+        (1u16..700, -4_000i32..8_500).prop_map(|(count, value)| Step::Samples(count, value, 0)),
+        (1u16..20, -4_000i32..8_500, 1u64..2_000)
+            .prop_map(|(count, value, late)| Step::Samples(count, value, late)),
         (1u16..512, 1u32..300).prop_map(|(samples, period)| Step::Burst(samples, period)),
         (1u32..500, 1u32..5_000, 0u32..200, -4_000i32..8_500)
             .prop_map(|(period, report, band, high)| Step::Configure { period, report, band, high }),
@@ -459,7 +537,7 @@ proptest! {
     /// Bursts, dead-bands, alarms and other periods in the middle: each measurement is a sample or suppressed, and each
     /// sample arrives in order, still waits, or is in the count of lost ones that comes with the next.
     #[test]
-    fn every_measurement_is_delivered_waiting_lost_or_suppressed_and_counted(
+    fn every_measurement_is_delivered_waiting_lost_missed_or_suppressed_and_counted(
         steps in proptest::collection::vec(step(), 1..60),
     ) {
         let mut telemetry = fresh();
@@ -469,8 +547,8 @@ proptest! {
         let mut on_their_way: Vec<u16> = Vec::new();
         for step in steps {
             match step {
-                Step::Samples(count, value) => for number in 0..count {
-                    now = now.max(telemetry.next_sample.0);
+                Step::Samples(count, value, late) => for number in 0..count {
+                    now = now.max(telemetry.next_sample.0 + late);
                     telemetry.poll_report(Uptime(now));
                     prop_assert!(telemetry.poll_sample(Uptime(now)));
                     let reading = match number % 41 {
@@ -516,13 +594,14 @@ proptest! {
                 }
                 Step::Flush => telemetry.flush(),
             }
-            prop_assert_eq!(telemetry.next_seq() + telemetry.suppressed(), measured);
+            prop_assert_eq!(telemetry.next_seq() + telemetry.suppressed(), measured + telemetry.missed());
         }
         // What still waits goes into the flash at an orderly stop.
         telemetry.disconnected();
         let rest: u32 = core::iter::from_fn(|| telemetry.drain(TIME))
             .map(|batch| batch.iter().filter(|(seq, ..)| !arrived.contains_key(seq)).count() as u32)
             .sum();
-        prop_assert_eq!(arrived.len() as u32 + rest + telemetry.lost(), telemetry.next_seq());
+        let gone = telemetry.overflowed() + telemetry.missed();
+        prop_assert_eq!(arrived.len() as u32 + rest + gone, telemetry.next_seq());
     }
 }

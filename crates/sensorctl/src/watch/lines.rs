@@ -33,12 +33,13 @@ fn body(news: &News) -> String {
             let failure =
                 state.last_failure.map(|failure| format!(", last failure: {failure}")).unwrap_or_default();
             format!(
-                "{device} state: clock {} (±{} ms), {} of {} samples waiting, {} lost, {} faults, up {} s{failure}",
+                "{device} state: clock {} (±{} ms), {} of {} samples waiting, {} lost, {} missed, {} faults, up {} s{failure}",
                 state.clock.as_str(),
                 state.clock_error_ms,
                 state.waiting,
                 state.capacity,
                 state.lost,
+                state.missed,
                 state.sensor_faults,
                 state.uptime_s
             )
@@ -143,6 +144,7 @@ fn state_json(device: &DeviceId, state: &State) -> Value {
         "waiting": state.waiting,
         "capacity": state.capacity,
         "lost": state.lost,
+        "missed": state.missed,
         "sensor_faults": state.sensor_faults,
         "connections": state.connections,
         "failures": state.failures,

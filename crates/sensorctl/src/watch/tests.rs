@@ -260,7 +260,7 @@ fn lines_say_what_came() {
         ),
         (
             news("device/dev-1/state", &state(ClockQuality::Synchronised)),
-            "09:00:00.000 dev-1 state: clock synchronised (±12 ms), 0 of 512 samples waiting, 0 lost, 0 faults, up 0 s",
+            "09:00:00.000 dev-1 state: clock synchronised (±12 ms), 0 of 512 samples waiting, 0 lost, 0 missed, 0 faults, up 0 s",
         ),
         (
             news("device/dev-1/telemetry", &batch(1, 0, 0, false)),

@@ -182,7 +182,7 @@ impl Outside<'_> {
                 failed = self.open(device.platform(), &target, credentials).err();
             }
             if let Some(reading) = reading {
-                (self.observer)(&Report::Sampled);
+                (self.observer)(&Report::Sampled(device.next_seq()));
                 device.handle(self.now(), Event::Reading(reading));
             }
             if let Some(failure) = failed {

@@ -53,8 +53,8 @@ pub enum Report {
     },
     /// Something of the service was dropped, and is worth a word.
     Dropped(Dropped),
-    /// It measured.
-    Sampled,
+    /// It measured. The sample has this sequence number, where a dead-band does not make it none.
+    Sampled(u32),
     /// It published a message.
     Published {
         /// Length of the payload in bytes.
@@ -97,7 +97,7 @@ impl fmt::Display for Report {
                 write!(f, "no connection at {address}: {failure} ({})", failure.as_str())
             }
             Self::Dropped(dropped) => dropped.fmt(f),
-            Self::Sampled => f.write_str("measured"),
+            Self::Sampled(_) => f.write_str("measured"),
             Self::Published { bytes } => write!(f, "published {bytes} bytes"),
             Self::Acknowledged { after } => write!(f, "acknowledged after {} ms", after.as_millis()),
             Self::Booted(booted) => booted.fmt(f),
