@@ -127,10 +127,21 @@ pub(super) fn key_of(kind: &'static SignatureAlgorithm) -> KeyPair {
     KeyPair::generate_for(kind).expect("a key")
 }
 
-/// An RSA key, which ring cannot make. Needs the Debian package `openssl`.
+/// An RSA key, which ring cannot make.
 pub(super) fn rsa_key() -> KeyPair {
+    key_of_openssl(&["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+}
+
+/// An Ed25519 key in a form that every service reads, which ring's is not.
+pub(super) fn ed25519_key() -> KeyPair {
+    key_of_openssl(&["-algorithm", "ED25519"])
+}
+
+/// Needs the Debian package `openssl`.
+fn key_of_openssl(options: &[&str]) -> KeyPair {
     let made = Command::new("openssl")
-        .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+        .arg("genpkey")
+        .args(options)
         .output()
         .expect("openssl does not run; the list needs it: apt-get install openssl");
     assert!(made.status.success(), "openssl genpkey: {}", String::from_utf8_lossy(&made.stderr));

@@ -1,10 +1,10 @@
 //! Keys and signatures of other kinds than a device takes, on the path and beside it.
 
-use super::super::forge::{Node, authority, key_of, rsa_key, server};
+use super::super::forge::{Node, authority, ed25519_key, key_of, rsa_key, server};
 use super::{List, Verdict};
 use protocol::Failure;
 use protocol::x509::path::PathFault;
-use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};
 
 type Make = fn() -> KeyPair;
 
@@ -13,7 +13,7 @@ impl List<'_> {
         let kinds: [(Make, [&'static str; 3]); 3] = [
             (rsa_key, ["server-key-rsa", "issuer-key-rsa", "root-key-rsa"]),
             (|| key_of(&PKCS_ECDSA_P384_SHA384), ["server-key-p384", "issuer-key-p384", "root-key-p384"]),
-            (|| key_of(&PKCS_ED25519), ["server-key-ed25519", "issuer-key-ed25519", "root-key-ed25519"]),
+            (ed25519_key, ["server-key-ed25519", "issuer-key-ed25519", "root-key-ed25519"]),
         ];
         let root = Node::root(authority("root"));
         for (key, [of_server, of_issuer, of_root]) in kinds {
