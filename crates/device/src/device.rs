@@ -1,39 +1,36 @@
 //! The device: hands events to the machines, asks them in order what is to be done, and when. Takes no decision that one of
 //! them could take.
 
-use crate::audit::{self, Audit, RingError, uplink};
+mod report;
+mod start;
+
+use crate::audit::{RingError, uplink};
 use crate::backlog::Backlog;
-use crate::boots::{Boots, count_boot, read_ends};
+use crate::boots::Boots;
 use crate::clock::keeping::Keeping;
 use crate::clock::{Clock, TimeTrouble};
 use crate::commands::{Came, Commands};
-use crate::config;
-use crate::cx::{Cx, MESSAGE_BYTES_MAX, NOTES_MAX};
+use crate::cx::{Cx, NOTES_MAX};
 use crate::event::Note;
-use crate::gate::{Entrance, Gate};
+use crate::gate::Entrance;
 use crate::identity::token::Token;
-use crate::identity::{Asked, Identity, record};
+use crate::identity::{Asked, Identity};
 use crate::interface::{BootInfo, Command, Event, Password, StartError};
 use crate::life::Life;
 use crate::machine::Machine;
-use crate::mail::{Mail, Outbox};
-use crate::platform::{Key, Platform, Slots, Uptime};
-use crate::session::{Request, Session};
-use crate::settings::{Owner, Settings, Started};
-use crate::stored;
-use crate::telemetry::{RING_SAMPLES, Ring, Telemetry};
+use crate::mail::Mail;
+use crate::platform::{Platform, Slots, Uptime};
+use crate::session::Request;
+use crate::settings::Settings;
+use crate::telemetry::{Ring, Telemetry};
 use crate::trial::Trials;
 use crate::update::{Act, Update};
 use core::borrow::BorrowMut;
-use heapless::Deque;
-use protocol::config::{CONFIGURATION_BYTES_MAX, LogLevel};
+use protocol::config::LogLevel;
 use protocol::document::Action;
-use protocol::hello::PreviousBoots;
 use protocol::provisioning::Fault;
 use protocol::topic::{group_topic, subscriptions};
-use protocol::{
-    Configuration, EpochMillis, Failure, Hello, KeyId, Measurement, Refusal, SensorFault, State, Topic,
-};
+use protocol::{Configuration, EpochMillis, Failure, KeyId, Measurement, Refusal, SensorFault, State, Topic};
 
 /// How often the state is reported while connected, in milliseconds.
 pub const STATE_PERIOD_MS: u64 = 60_000;
@@ -73,104 +70,8 @@ impl<P: Platform + Slots> Device<P> {
 
 impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
     /// The same with a ring that lies elsewhere, such as a `&'static mut Ring`.
-    pub fn start_with(ring: R, mut platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
-        let mut identity = match record::open(&mut platform).map_err(StartError::Identity)? {
-            None => return Err(StartError::Blank),
-            Some(record::Life::Destroyed | record::Life::Ending(_)) => return Err(StartError::Destroyed),
-            Some(record::Life::Provisioned(record)) => {
-                Identity::load(record, &mut platform).map_err(StartError::Identity)?
-            }
-        };
-        let mut notes = Deque::<Note, NOTES_MAX>::new();
-        if let Err(error) = identity.clear(EpochMillis(0), &mut platform) {
-            // The first of a few that fit.
-            let _fits = notes.push_back(Note::IdentityFailed(error));
-        }
-        let configuration = config::load(&mut platform).map_err(StartError::Configuration)?;
-        if configuration.id != *identity.id() {
-            return Err(StartError::Configuration(config::LoadError::OtherDevice));
-        }
-        let boot = count_boot(&mut platform).map_err(StartError::Storage)?;
-        // What former boots have left is worth less than this one: damage in it is counted, and costs only that.
-        let mut storage_errors = 0;
-        let ends = read_ends(&mut platform).unwrap_or_else(|_| {
-            storage_errors += 1;
-            PreviousBoots::default()
-        });
-        let stored = stored::number(&mut platform, Key::Time).unwrap_or_else(|_| {
-            storage_errors += 1;
-            None
-        });
-        let Started { settings, configuration, sought, .. } = {
-            let mut scratch = [0; CONFIGURATION_BYTES_MAX];
-            let owner = Owner { id: identity.id(), group: identity.group() };
-            let bound = info.pace.configuration_ms;
-            let started = Settings::load(configuration, bound, owner, now, &mut platform, &mut scratch);
-            if started.damaged {
-                storage_errors += 1;
-                let _fits = notes.push_back(Note::ConfigurationDamaged);
-            }
-            if let Some(error) = started.storage {
-                storage_errors += 1;
-                let _fits = notes.push_back(Note::Storage(error));
-            }
-            if let Some(undone) = &started.undone {
-                let (layer, number) = (undone.layer, undone.number);
-                let _fits = notes.push_back(Note::ConfigurationUndone { layer, number, failure: None });
-            }
-            started
-        };
-        let mut clock = Clock::new(info.build, stored.map(EpochMillis), 0);
-        clock.replace(now, configuration.time_servers.len(), sought);
-        let backlog = Backlog::load(&mut platform);
-        let update = Update::load(info.product, info.pace, info.reset, now, &mut platform);
-        let adopted = audit::adopt(&mut platform, identity.id()).err();
-        let (audit, log_error) = Audit::open(&mut platform, boot);
-        let commands = Commands::load(identity.is_rotating(), &mut platform);
-        let mut random = [0; 4];
-        // Without a random number the first attempt comes at the end of its window.
-        let random = platform.fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
-        let hello = Hello::new(configuration.id.clone(), info.firmware.clone(), info.board, boot, info.reset);
-        Ok(Self {
-            telemetry: Telemetry::new(ring, boot, &configuration, now),
-            cx: Cx {
-                platform,
-                now,
-                clock,
-                session: Session::new(info.policy, configuration.keep_alive_s, now, random),
-                policy: info.policy,
-                product: info.product,
-                configuration,
-                gate: Gate::default(),
-                outbox: Outbox::default(),
-                audit,
-                reading: None,
-                notes,
-                refused: 0,
-                storage_errors,
-                buffer: [0; MESSAGE_BYTES_MAX],
-                firmware: info.firmware,
-                trials: Trials::default(),
-                link_full: false,
-                may_rotate: true,
-                lost: None,
-                configured: false,
-            },
-            identity,
-            token: Token::default(),
-            settings,
-            commands,
-            backlog,
-            update,
-            uplink: uplink::Uplink::default(),
-            boots: Boots::new(hello, ends),
-            keeping: Keeping::default(),
-            life: Life::Running,
-            state_due: now,
-            started: now,
-            lost_noted: false,
-            unsettled: Some(Opened(log_error.or(adopted.map(RingError::Flash)))),
-        })
+    pub fn start_with(ring: R, platform: P, info: BootInfo, now: Uptime) -> Result<Self, StartError> {
+        start::start(ring, platform, info, now)
     }
 
     /// The configuration in force.
@@ -215,31 +116,7 @@ impl<P: Platform + Slots, R: BorrowMut<Ring>> Device<P, R> {
 
     /// How the device is.
     pub fn state(&self, now: Uptime) -> State {
-        let (cx, telemetry) = (&self.cx, &self.telemetry);
-        let mut state = State::new(cx.firmware.clone(), self.boots.hello.boot, self.boots.hello.reset);
-        state.t = cx.clock.time(now);
-        state.uptime_s = (now.since(self.started) / 1000) as u32;
-        state.config = self.settings.number();
-        state.group_config = self.settings.group_number();
-        state.clock = cx.clock.quality(now);
-        state.clock_error_ms = u32::try_from(cx.clock.error_ms(now).unwrap_or(0)).unwrap_or(u32::MAX);
-        state.clock_steps = cx.clock.steps();
-        state.time_refused = cx.clock.refused();
-        state.waiting = telemetry.held() as u32;
-        state.capacity = RING_SAMPLES as u32;
-        state.lost = telemetry.overflowed();
-        state.missed = telemetry.missed();
-        state.suppressed = telemetry.suppressed();
-        state.sensor_faults = telemetry.faults();
-        state.alarms = telemetry.alarms();
-        state.connections = cx.session.connections;
-        state.failures = cx.session.failures;
-        state.last_failure = cx.session.last_failure;
-        let refused = [self.identity.refused(), self.update.refused(), self.settings.refused()];
-        state.refused = refused.into_iter().fold(cx.refused, u32::saturating_add);
-        state.storage_errors = cx.storage_errors;
-        state.log_waiting = cx.audit.waiting();
-        state
+        report::state(self, now)
     }
 
     /// Whoever calls the device says how late it is.

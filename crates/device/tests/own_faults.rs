@@ -207,7 +207,7 @@ fn the_end_of_a_life_that_cannot_be_written_down_has_not_begun() {
         field.send(channel, &document);
         let spent = field.platform().store_calls.take().is_none();
         let notes = &field.notes[from..];
-        assert!(!notes.iter().any(|note| *note == Note::DocumentRefused(Refusal::Unexpected)), "{notes:?}");
+        assert!(!notes.contains(&Note::DocumentRefused(Refusal::Unexpected)), "{notes:?}");
         if field.ended.is_some() || !spent || notes.iter().any(|note| matches!(note, Note::Retired(_))) {
             begun = true;
             break;

@@ -55,23 +55,24 @@ impl Settings {
             }
         }
     }
+}
 
-    fn decided<P: Platform>(&mut self, cx: &mut Cx<P>, trust: &Identity, decided: Decided) {
-        let Decided { layer, number, former, failure, storage } = decided;
-        cx.stored(storage.map_or(Ok(()), Err));
-        if let Some(former) = former {
-            // What is undone or damaged is looked at again when it comes again.
-            cx.gate.forget(Entrance::Configuration);
-            cx.gate.forget(Entrance::GroupConfiguration);
-            cx.note(Note::ConfigurationUndone { layer, number, failure });
-            cx.configure(former, 0);
-            cx.begin_again();
-        } else {
-            cx.note(Note::ConfigurationChanged { layer, number });
-            if trust.has_trial() {
-                // Now it is its turn.
-                cx.reconnect();
-            }
+/// A trial has its end: kept, or undone.
+fn decided<P: Platform>(cx: &mut Cx<P>, trust: &Identity, decided: Decided) {
+    let Decided { layer, number, former, failure, storage } = decided;
+    cx.stored(storage.map_or(Ok(()), Err));
+    if let Some(former) = former {
+        // What is undone or damaged is looked at again when it comes again.
+        cx.gate.forget(Entrance::Configuration);
+        cx.gate.forget(Entrance::GroupConfiguration);
+        cx.note(Note::ConfigurationUndone { layer, number, failure });
+        cx.configure(former, 0);
+        cx.begin_again();
+    } else {
+        cx.note(Note::ConfigurationChanged { layer, number });
+        if trust.has_trial() {
+            // Now it is its turn.
+            cx.reconnect();
         }
     }
 }
@@ -81,7 +82,7 @@ impl<P: Platform> Machine<P> for Settings {
         let running = cx.session.is_running();
         match self.decide(cx.now, running, &mut cx.platform, &mut cx.buffer) {
             Ok(None) => {}
-            Ok(Some(decided)) => self.decided(cx, trust, decided),
+            Ok(Some(end)) => decided(cx, trust, end),
             Err(error) => cx.stored(Err(error)),
         }
         if self.take_put_off(cx.trials.identity || cx.trials.firmware) && cx.session.is_running() {
