@@ -1,6 +1,6 @@
 //! What the service sends: `device::incoming` reads it off the TLS connection, and here each packet gets its answer and becomes
 //! what the device is told. Owns the packet identifiers that an answer is waited for and the topics that are subscribed to;
-//! never waits, so that a service that drips or floods costs no more than a turn of the loop. R-MQTT-ISOLATION.
+//! never waits, so that a service that drips or floods costs no more than a turn of the thread. R-MQTT-ISOLATION.
 
 use super::State;
 use crate::kconfig::CONFIG_SENSOR_ANSWER_TIMEOUT_MS;
