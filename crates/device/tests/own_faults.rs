@@ -135,6 +135,16 @@ fn blames_the_sender(note: &Note) -> bool {
     matches!(note, Note::DocumentRefused(_) | Note::CommandRefused(_) | Note::ConfigurationRefused { .. })
 }
 
+fn says_taken(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::DocumentAccepted(_)
+            | Note::Commanded { .. }
+            | Note::ConfigurationTried { .. }
+            | Note::ConfigurationChanged { .. }
+    )
+}
+
 #[test]
 fn what_the_device_itself_cannot_do_is_never_the_senders_fault_and_is_done_when_it_comes_again() {
     for (what, make, fails) in SITES {
@@ -165,16 +175,7 @@ fn what_the_device_itself_cannot_do_is_never_the_senders_fault_and_is_done_when_
         let from = field.notes.len();
         field.send(channel, &document);
         let notes = &field.notes[from..];
-        let taken = notes.iter().any(|note| {
-            matches!(
-                note,
-                Note::DocumentAccepted(_)
-                    | Note::Commanded { .. }
-                    | Note::ConfigurationTried { .. }
-                    | Note::ConfigurationChanged { .. }
-            )
-        });
-        assert!(taken, "{what}: {notes:?}");
+        assert!(notes.iter().any(says_taken), "{what}: {notes:?}");
         assert_eq!(counts(&mut field).refused, before.1.refused, "{what}");
     }
 }
@@ -196,43 +197,35 @@ fn the_service_is_told_which_change_the_store_did_not_take_until_it_does() {
 
 #[test]
 fn the_end_of_a_life_that_cannot_be_written_down_has_not_begun() {
-    let mut field = Field::settled();
-    let (channel, document) = retirement(&mut field);
-    let keys = field.snapshot().keys;
-    // The log's last words may be written before: the first write that fails is that of the life.
-    let mut begun = false;
-    for call in 0..40 {
-        let from = field.notes.len();
-        field.platform().store_calls.set(Some(call));
-        field.send(channel, &document);
-        let spent = field.platform().store_calls.take().is_none();
-        let notes = &field.notes[from..];
-        assert!(!notes.contains(&Note::DocumentRefused(Refusal::Unexpected)), "{notes:?}");
-        if field.ended.is_some() || !spent || notes.iter().any(|note| matches!(note, Note::Retired(_))) {
-            begun = true;
-            break;
-        }
+    let mut not_begun = 0;
+    // The log may be written before it; once that fails it is the life's turn.
+    for call in 0..4 {
+        let mut field = Field::settled();
+        let (channel, document) = retirement(&mut field);
+        let before = (field.snapshot(), counts(&mut field));
+        let notes = failing(&mut field, channel, &document, Fails::Write(call));
         assert!(!notes.iter().any(blames_the_sender), "{call}: {notes:?}");
-        if field.snapshot().keys != keys {
-            begun = true;
-            break;
+        if field.ended.is_some() || notes.iter().any(|note| matches!(note, Note::Retired(_))) {
+            continue;
         }
+        if field.snapshot() != before.0 {
+            // It has begun: the next start goes on with it.
+            continue;
+        }
+        not_begun += 1;
+        assert!(notes.iter().any(|note| matches!(note, Note::Storage(_))), "{call}: {notes:?}");
+        let after = counts(&mut field);
+        assert!(after.storage_errors > before.1.storage_errors, "{call}");
+        assert_eq!(after.refused, before.1.refused, "{call}");
+        field.send(channel, &document);
+        assert_eq!(field.ended, Some(End::Blank), "it is taken when it comes again");
     }
-    assert!(begun);
+    assert_eq!(not_begun, 1, "exactly one write begins it");
 }
 
 /// What is noted of documents, from the note with this number on.
 fn about_documents(field: &Field<Platform>, from: usize) -> Vec<Note> {
-    let of_documents = |note: &&Note| {
-        blames_the_sender(note)
-            || matches!(
-                note,
-                Note::DocumentAccepted(_)
-                    | Note::Commanded { .. }
-                    | Note::ConfigurationTried { .. }
-                    | Note::ConfigurationChanged { .. }
-            )
-    };
+    let of_documents = |note: &&Note| blames_the_sender(note) || says_taken(note);
     field.notes[from..].iter().filter(of_documents).copied().collect()
 }
 

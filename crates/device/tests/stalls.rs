@@ -205,6 +205,14 @@ fn a_port_that_waits_in_its_loop_for_30_s_misses_samples_and_each_is_counted_by_
     assert!(u64::from(taken).abs_diff(port.now / 1_000) <= 1, "{taken} in {} ms", port.now);
 }
 
+/// Every sample is there, one a second.
+fn misses_nothing(port: &Port) {
+    let (samples, lost, next) = port.account();
+    assert_eq!((lost, port.state.as_ref().expect("a state").missed), (0, 0));
+    assert_eq!(samples, next);
+    assert!(u64::from(port.device.next_seq()).abs_diff(port.now / 1_000) <= 1);
+}
+
 #[test]
 fn a_port_with_a_thread_for_the_network_misses_nothing_while_it_cannot_connect() {
     // The second is longer than the device waits for it: the attempt is given up meanwhile.
@@ -214,10 +222,7 @@ fn a_port_with_a_thread_for_the_network_misses_nothing_while_it_cannot_connect()
         port.run(4 * MINUTE);
         port.network = Network::Open;
         port.run(5 * MINUTE);
-        let (samples, lost, next) = port.account();
-        assert_eq!((lost, port.state.expect("a state").missed), (0, 0));
-        assert_eq!(samples, next);
-        assert!(u64::from(port.device.next_seq()).abs_diff(port.now / 1_000) <= 1);
+        misses_nothing(&port);
         let gave_up = port.while_busy.iter().any(|command| command == "disconnect");
         assert_eq!(gave_up, attempt_ms > u64::from(Policy::default().connect_timeout_ms));
     }
@@ -241,9 +246,6 @@ fn a_message_that_nobody_takes_costs_no_sample() {
     port.run(5 * MINUTE);
     port.network = Network::Open;
     port.run(5 * MINUTE);
-    let (samples, lost, next) = port.account();
-    assert_eq!((lost, port.state.expect("a state").missed), (0, 0));
-    assert_eq!(samples, next);
-    assert!(u64::from(port.device.next_seq()).abs_diff(port.now / 1_000) <= 1);
+    misses_nothing(&port);
     assert!(port.while_busy.iter().filter(|command| *command == "sample").count() > 60);
 }
