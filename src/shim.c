@@ -210,7 +210,7 @@ int __wrap_mbedtls_ssl_handshake(mbedtls_ssl_context *ssl)
 /*
  * A service may show more than a path needs: what is signed or keyed in another way than the build knows is passed over behind its
  * own certificate, and left out of every path. Mbed TLS means to do so, for signatures, and gives the error back all the same where
- * it was the last one.
+ * it was the last one. What is keyed in another way is not good enough for all that: the rule for what was sent (src/tls.rs) names it.
  */
 static int pass_over(const mbedtls_x509_crt *chain, int error)
 {
